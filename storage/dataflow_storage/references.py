@@ -1,0 +1,105 @@
+"""What is known of a committed value: plain data, small when pickled, because references travel with every call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+__all__ = ["Committed", "Reference", "refer"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """Where a committed value is and how to know that it is that value. Plain data.
+
+    Parameters
+    ----------
+    url : str
+        Full path or URL of the object or file.
+    serializer : str
+        Name of the serializer it was written with.
+    size : int
+        Payload bytes.
+    digest : str
+        SHA-256 of the payload, hex.
+    item : int or None
+        Which entry of a batch; None: the object is one value.
+    target : bool
+        It is a plain file, not an object of ours.
+
+    Examples
+    --------
+    >>> reference = Reference(url="/r/a.dflw", serializer="json", size=1, digest="00" * 32)
+    >>> Reference.from_dict(reference.to_dict()) == reference
+    True
+    """
+
+    url: str
+    serializer: str
+    size: int
+    digest: str
+    item: int | None = None
+    target: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the reference as JSON data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, object]) -> Reference:
+        """Make a reference from what `to_dict` gave.
+
+        Raises
+        ------
+        TypeError
+            A field is missing or unknown.
+        """
+        return Reference(**data)  # type: ignore[arg-type]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Positions instead of names, and the digest as 32 bytes.
+        return _ref, (self.url, self.serializer, self.size, bytes.fromhex(self.digest), self.item, self.target)
+
+
+def _ref(url: str, serializer: str, size: int, digest: bytes, item: int | None, target: bool) -> Reference:
+    return Reference(url=url, serializer=serializer, size=size, digest=digest.hex(), item=item, target=target)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """What became of a commit.
+
+    Parameters
+    ----------
+    reference : Reference
+        What is committed now.
+    adopted : bool
+        Somebody else had committed it before; the reference is theirs.
+    """
+
+    reference: Reference
+    adopted: bool
+
+
+class Written(Protocol):
+    """What a value as bytes, an object's header, a batch's entry and a target's record have in common."""
+
+    @property
+    def serializer(self) -> str:
+        """Name of the serializer."""
+
+    @property
+    def size(self) -> int:
+        """Payload bytes."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the payload, hex."""
+
+
+def refer(url: str, written: Written, item: int | None = None, *, target: bool = False) -> Reference:
+    """Make the reference of something that is written at a place."""
+    return Reference(
+        url=url, serializer=written.serializer, size=written.size, digest=written.digest, item=item, target=target
+    )
