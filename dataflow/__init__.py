@@ -1,0 +1,78 @@
+"""dataflow: plain Python functions become one lazy graph, run on Dask, with every state and result on record."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dataflow.context import Secret, context
+from dataflow.errors import DataflowError, RunFailed, TaskFailed
+from dataflow.flow import Flow, flow
+from dataflow.graph import Graph, Node, flatten, unmapped
+from dataflow.outcome import Missing
+from dataflow.retries import backoff
+from dataflow.signals import Fail, Pause, Retry, Skip
+from dataflow.states import State
+from dataflow.task import Task, task
+
+if TYPE_CHECKING:
+    from dataflow.run import Run, TaskRun, get_run, get_runs
+    from dataflow_executors import DaskExecutor, SyncExecutor, ThreadExecutor
+    from dataflow_storage import ResultStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DaskExecutor",
+    "DataflowError",
+    "Fail",
+    "Flow",
+    "Graph",
+    "Missing",
+    "Node",
+    "Pause",
+    "ResultStore",
+    "Retry",
+    "Run",
+    "RunFailed",
+    "Secret",
+    "Skip",
+    "State",
+    "SyncExecutor",
+    "Task",
+    "TaskFailed",
+    "TaskRun",
+    "ThreadExecutor",
+    "backoff",
+    "context",
+    "flatten",
+    "flow",
+    "get_run",
+    "get_runs",
+    "task",
+    "unmapped",
+]
+
+# Loaded when they are first used: `import dataflow` stays light.
+_LAZY = {
+    "DaskExecutor": "dataflow_executors",
+    "SyncExecutor": "dataflow_executors",
+    "ThreadExecutor": "dataflow_executors",
+    "ResultStore": "dataflow_storage",
+    "Run": "dataflow.run",
+    "TaskRun": "dataflow.run",
+    "get_run": "dataflow.run",
+    "get_runs": "dataflow.run",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dataflow' has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

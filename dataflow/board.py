@@ -1,0 +1,349 @@
+"""The board: what is known of every item of a run, and what follows from one thing for the others. No decisions, no
+I/O.
+
+An item that ends unblocks its consumers; one that is put back takes what was to follow it along; a value is held on the
+executor while somebody may need it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from dataflow import states
+from dataflow.errors import MapError
+from dataflow.events import NO_INDEX, TaskEvent
+from dataflow.graph import Graph, Node
+from dataflow.task import STRICT
+from dataflow.walking import common_length
+from dataflow.wiring import wire
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Part, Single, item_of, nodes_of
+
+
+class Board:
+    """What is known of a run.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to run.
+    chains : bool
+        The executor takes fragments that depend on fragments in flight.
+    known : mapping
+        Task runs that are final already, by (path, index).
+    attempts : mapping
+        Attempts made so far, by (path, index).
+    resumed : iterable
+        Task runs, as (path, index), that somebody let go on.
+
+    State: `items` and `parts` by Node, `by_path`, and `all` in build order; `open`, how many items are not done;
+    `candidates`, items that may be ready; `live`, the keys that the executor keeps, each counted in `holds`, and
+    `released`, those that nobody needs any more; `events`, what ended because something else did, and `nodes`, what
+    joined, both for the record; `deferrable`, whether something may have to be submitted again.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        chains: bool,
+        known: Mapping[tuple[str, int], Known],
+        attempts: Mapping[tuple[str, int], int],
+        resumed: Iterable[tuple[str, int]],
+    ) -> None:
+        self.chains = chains
+        self.known = dict(known)
+        self.attempts = dict(attempts)
+        self.resumed = set(resumed)
+        self.items: dict[Node, Item] = {}
+        self.parts: dict[Node, Part] = {}
+        self.by_path: dict[str, Item] = {}
+        self.all: list[Item] = []
+        self.open = 0
+        self.candidates: deque[Item] = deque()
+        self.live: set[str] = set()
+        self.holds: Counter[str] = Counter()
+        self.released: list[str] = []
+        self.events: list[TaskEvent] = []
+        self.nodes: list[Node] = []
+        self.deferrable = False
+        self.add(graph.nodes, graph.returned)
+
+    # Growing ----------------------------------------------------------------------------------------------------------
+
+    def add(self, nodes: Sequence[Node], returned: Iterable[Node]) -> None:
+        """Nodes join the run: at its start, and with each deferred subflow."""
+        items = wire(nodes, self.items, self.parts, len(self.all))
+        self.deferrable = self.deferrable or any(
+            node.policy.may_defer or node.definition.builds or (node.mapped and node.width is None) for node in nodes
+        )
+        self.nodes += nodes
+        self.all += items
+        self.open += len(items)
+        for item in items:
+            for node in nodes_of(item):
+                self.by_path[node.path] = item
+        for node in returned:
+            self.items[node].returned = True
+        for item in reversed(items):
+            self._recall(item)
+        for item in items:
+            if item.status == WAITING:
+                if isinstance(item, Group):
+                    self.try_open(item)
+                self.candidates.append(item)
+
+    def _recall(self, item: Item) -> None:
+        """What an earlier driver knew of an item. From the last to the first: a value that was not stored is made again
+        only where something that is not done needs it."""
+        if isinstance(item, Single):
+            where = (item.node.path, NO_INDEX)
+            item.attempt = item.base = self.attempts.get(where, 0)
+            item.resumed = where in self.resumed
+            known = self.known.get(where)
+            if known is not None and self._serves(item.node, known, item):
+                self.finish(item, known)
+        else:
+            assert isinstance(item, Group)
+            for part in item.parts:
+                whole = self.known.get((part.node.path, NO_INDEX))
+                if whole is not None and part.number == 0 and whole.type == states.SKIPPED:
+                    self.end_whole(item, whole)
+                    return
+
+    def _serves(self, node: Node, known: Known, item: Item) -> bool:
+        stored = known.reference is not None or known.type not in states.WITH_VALUE
+        return stored or (not item.returned and all(consumer.status == DONE for consumer in item.consumers))
+
+    def try_open(self, group: Group) -> None:
+        """Open a group whose width is known without measuring: by its lists, and by the maps that it walks."""
+        if group.width is not None or group.needs_measuring or group.status == DONE:
+            return
+        failed = next((part.whole for part in group.each if part.whole is not None), None)
+        if failed is not None:
+            self.end_whole(group, follows(failed))
+            return
+        widths = {
+            part.node.path: len(part.known) for part in group.each if group_of(self.items, part).width is not None
+        }
+        if len(widths) < len(group.each):
+            return
+        lengths = {f"argument {name}": len(value.value) for name, value in group.parts[0].columns}  # type: ignore[arg-type]
+        try:
+            width = common_length(group.node.name, {**lengths, **widths}, strict=STRICT not in group.node.kwargs)
+        except MapError as error:
+            self.end_whole(group, Known(states.FAILED, str(error)))
+            return
+        self.open_group(group, width)
+
+    def open_group(self, group: Group, width: int) -> None:
+        group.open(width)
+        for part in group.each:
+            for index in range(width):
+                if part.known[index] is None:
+                    group.waits[index] = group.waits.get(index, 0) + 1
+        for item, index in group.item_waits:
+            if item.status != DONE and index < width:
+                group.waits[index] = group.waits.get(index, 0) + 1
+                item.pointers.append((group, index))
+        for part in group.parts:
+            for follower in part.followers:
+                self.try_open(follower)
+            for index in range(width):
+                where = (part.node.path, index)
+                attempt = self.attempts.get(where)
+                if attempt:
+                    part.attempts[index] = (attempt, attempt)
+                if where in self.resumed:
+                    group.resumed.add((part.number, index))
+                known = self.known.get(where)
+                if known is not None and (known.reference is not None or known.type not in states.WITH_VALUE):
+                    self.learn_child(group, part, index, known)
+        self.candidates.append(group)
+        self.settle(group)
+
+    def hold(self, item: Item, key: str) -> None:
+        item.keys.append(key)
+        self.holds[key] += 1
+        self.live.add(key)
+
+    def drop(self, item: Item) -> None:
+        keys, item.keys = item.keys, []
+        for key in keys:
+            self.holds[key] -= 1
+            if not self.holds[key]:
+                del self.holds[key]
+                self.live.discard(key)
+                self.released.append(key)
+
+    def join(self, item: Item) -> None:
+        """An item is on its way: what waits for it may go with it."""
+        item.status = FLYING
+        item.counted = True
+        for consumer in item.consumers:
+            consumer.joined += 1
+            if consumer.is_ready:
+                self.candidates.append(consumer)
+
+    def put_back(self, item: Item, status: int) -> None:
+        """An item that was on its way is not: neither is what was to follow it."""
+        stack = [item]
+        item.status = status
+        while stack:
+            one = stack.pop()
+            counted, one.counted = one.counted, False
+            for consumer in one.consumers:
+                if counted and self.chains:
+                    consumer.joined -= 1
+                if consumer.status == FLYING:
+                    consumer.status = WAITING
+                    stack.append(consumer)
+
+    def finish(self, item: Single, known: Known) -> None:
+        """A single task run is final, and with it all that ends as it does."""
+        work: list[tuple[Single, Known]] = [(item, known)]
+        while work:  # a loop, not a recursion: a flow may call itself a thousand deep
+            one, end = work.pop()
+            if one.status == DONE:
+                continue
+            one.known = end
+            owners, one.stands_for = one.stands_for, []
+            work += [(owner, end) for owner in owners if self.end_owner(owner, end) and isinstance(owner, Single)]
+            self.close(one)
+
+    def end_owner(self, owner: Owner, end: Known) -> bool:
+        """A subflow ends as what it returned; of a mapped one, this settles the child. Whether it had not ended yet."""
+        item = item_of(owner)
+        if item.status == DONE:
+            return False
+        if end.key is not None and end.key in self.live:
+            self.hold(item, end.key)
+        if isinstance(owner, Single):
+            self.note(owner.node.path, NO_INDEX, end)
+        else:
+            group, index = owner
+            group.holding.pop(index, None)
+            self.note(group.node.path, index, end)
+            self.learn_child(group, group.parts[0], index, end)
+            self.settle(group)
+        return True
+
+    def note(self, path: str, index: int, end: Known) -> None:
+        """The record learns of a task run that ended because another did."""
+        self.events.append(TaskEvent(path, index, end.type, 0.0, 0, end.message, reference=end.reference))
+
+    def close(self, item: Item) -> None:
+        """An item is done: its consumers wait for one less, its upstreams are needed by one less."""
+        was_counted, item.counted = item.counted, False
+        item.status = DONE
+        self.open -= 1
+        for consumer in item.consumers:
+            consumer.blockers -= 1
+            if was_counted and self.chains:
+                consumer.joined -= 1
+            if consumer.is_ready:
+                self.candidates.append(consumer)
+        for group, index in item.pointers:
+            self.unwait(group, index)
+        for upstream in item.upstream:
+            upstream.open_consumers -= 1
+            if upstream.open_consumers == 0 and upstream.status == DONE and not self.must_stay(upstream):
+                self.drop(upstream)
+        if item.open_consumers == 0 and not self.must_stay(item):
+            self.drop(item)
+
+    def must_stay(self, item: Item) -> bool:
+        """An output that is not stored is fetched at the end."""
+        return item.returned and any(not node.policy.persist for node in nodes_of(item))
+
+    def unwait(self, group: Group, index: int) -> None:
+        if index in group.waits:
+            group.waits[index] -= 1
+            if not group.waits[index]:
+                del group.waits[index]
+                group.give_back(index)
+                self.candidates.append(group)
+
+    def learn_child(self, group: Group, part: Part, index: int, known: Known) -> None:
+        if part.known[index] is not None:
+            return
+        part.known[index] = known
+        for follower in part.followers:
+            if follower.width is not None:
+                self.unwait(follower, index)
+        if group.place[index] != DONE and group.is_final(index):
+            if group.place[index] in (WAITING, HELD):
+                group.unsent -= 1
+            group.place[index] = DONE
+            group.remaining -= 1
+
+    def settle(self, group: Group) -> None:
+        if group.width is not None and group.remaining == 0 and group.status != DONE:
+            self.close(group)
+            for part in group.parts:
+                for follower in part.followers:
+                    self.candidates.append(follower)
+
+    def end_whole(self, group: Group, known: Known) -> None:
+        """A map ended without children."""
+        for part in group.parts:
+            part.whole = known if part.number == 0 else follows(known)
+            if part.number > 0 or not any(e.path == part.node.path for e in self.events):
+                self.note(part.node.path, NO_INDEX, part.whole)
+        if group.status != DONE:
+            self.close(group)
+        for part in group.parts:
+            for follower in part.followers:
+                self.try_open(follower)
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> Iterator[tuple[str, int]]:
+        """Every task run that is not final."""
+        for item in self.all:
+            if item.status == DONE:
+                continue
+            if isinstance(item, Single):
+                yield item.node.path, NO_INDEX
+            elif isinstance(item, Group):
+                for part in item.parts:
+                    if item.width is None:
+                        yield part.node.path, NO_INDEX
+                    yield from ((part.node.path, index) for index, known in enumerate(part.known) if known is None)
+
+    def deciding(self) -> Counter[str]:
+        """The types of what decides the run's state: what was returned, and what nothing follows."""
+        types: Counter[str] = Counter()
+        for item in self.all:
+            if not item.is_leaf and not item.returned:
+                continue
+            if isinstance(item, Single):
+                types[item.known.type if item.known else states.PENDING] += 1
+            elif isinstance(item, Group):
+                for part in item.parts:
+                    if part.whole is not None:
+                        types[part.whole.type] += 1
+                    types.update(known.type if known else states.PENDING for known in part.known)
+        return types
+
+    def known_of(self, node: Node) -> Known | list[Known | None] | None:
+        """What is known of a node: one, or of a mapped one its children."""
+        item = self.items[node]
+        if isinstance(item, Single):
+            return item.known
+        part = self.parts[node]
+        return part.whole or part.known
+
+
+def group_of(items: Mapping[Node, Item], part: Part) -> Group:
+    """The group that a part belongs to."""
+    group = items[part.node]
+    assert isinstance(group, Group)
+    return group
+
+
+def follows(known: Known) -> Known:
+    """How what depends on an ended map ends."""
+    if known.type == states.SKIPPED:
+        return Known(known.type, known.message)
+    return Known(states.TRIGGER_FAILED, f"its upstream is {known.type}: {known.message}")

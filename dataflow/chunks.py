@@ -1,0 +1,183 @@
+"""Commits the results of a batch of children as few objects: each holds what came within a fraction of a second.
+
+A child's success is reported when its chunk is committed, not before. A chunk's key names its first index and its
+stage; a batch that runs again (its worker died) finds its chunks one after the other.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from dataflow import states
+from dataflow.body import Raised
+from dataflow.calls import Group, Unit
+from dataflow.events import TaskEvent
+from dataflow.failure import describe, one_line
+from dataflow.outcome import ABSENT, Outcome
+from dataflow.results import commit_one, find_target, meta_of, report
+from dataflow.session import Session
+
+CHUNK_SECONDS = 0.25
+CHUNK_BYTES = 4_000_000
+
+
+class Chunk:
+    """The committer of one batch.
+
+    State: `_found`, what an earlier run of this batch committed; `_waiting`, the successes of the current chunk that
+    are not committed yet, by stage; `_start`, its first index.
+    """
+
+    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
+        self._session = session
+        self._group = group
+        self._persisted = [
+            stage
+            for stage in group.stages
+            if (p := session.definition(stage.definition).policy).persist and p.target is None
+        ]
+        self._found: dict[tuple[str, int], Outcome] = {}
+        self._waiting: list[tuple[Unit, Outcome]] = []
+        self._first: int | None = None
+        self._last = 0
+        self._bytes = 0
+        self._since = time.perf_counter()
+        self._refused: Raised | None = None
+        if self._persisted:
+            self._look_back(indices)
+
+    def _key(self, path: str, first: int) -> str:
+        return f"{self._session.job.run_id}/{path}[{first}]"
+
+    def _look_back(self, indices: Sequence[int]) -> None:
+        position = 0
+        while position < len(indices):
+            first, last = indices[position], -1
+            for stage in self._persisted:
+                found = self._session.job.store.find_many(self._key(stage.path, first))
+                for index, reference in (found or {}).items():
+                    if index < 0:
+                        last = max(last, -index - 1)
+                        continue
+                    self._found[stage.path, index] = Outcome(
+                        states.SUCCESS, reference=reference, message="committed before"
+                    )
+            if last < 0:
+                return
+            while position < len(indices) and indices[position] <= last:
+                position += 1
+
+    def find(self, unit: Unit) -> Outcome | None:
+        """What this very child committed before."""
+        if unit.definition.policy.target is not None:
+            return find_target(self._session, unit)
+        outcome = self._found.get((unit.path, unit.index)) if self._found else None
+        if outcome is not None:
+            report(self._session, unit, outcome)
+        return outcome
+
+    def commit(self, unit: Unit, value: object) -> Outcome | None:
+        """Put a value with the chunk. A target is committed at once."""
+        policy = unit.definition.policy
+        if policy.target is not None or not policy.persist:
+            try:
+                outcome = commit_one(self._session, unit, value)
+            except Exception as error:
+                self._refused = Raised(error, dict(describe(error)))
+                return None
+            report(self._session, unit, outcome)
+            return outcome
+        outcome = Outcome(states.SUCCESS, value)
+        self._waiting.append((unit, outcome))
+        self._bytes += sys.getsizeof(outcome)
+        return outcome
+
+    def refusal(self, unit: Unit) -> Raised:
+        """Why the last value was refused."""
+        assert self._refused is not None
+        return self._refused
+
+    def step(self, index: int) -> None:
+        """An index is through all stages: commit if it is time."""
+        if self._first is None:
+            self._first = index
+        self._last = index
+        if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Commit what waits, then report it."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        first, self._first = self._first, None
+        self._since = time.perf_counter()
+        if first is None:
+            return
+        by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
+        for unit, outcome in waiting:
+            by_stage.setdefault(unit.path, {})[unit.index] = unit, outcome
+        refused: set[tuple[int, int]] = set()
+        for number, stage in enumerate(self._group.stages):
+            if stage not in self._persisted:
+                continue
+            mine = by_stage.get(stage.path, {})
+            before = [place for place in stage.upstream if isinstance(place, int)]
+            for index in [index for index in mine if any((place, index) in refused for place in before)]:
+                # It ran on a value that could not be committed, and so does not count.
+                self._fail(
+                    number,
+                    *mine.pop(index),
+                    states.TRIGGER_FAILED,
+                    "its upstream's result could not be committed",
+                    refused,
+                )
+            self._commit(number, stage.path, first, mine, refused)
+
+    def _commit(
+        self, number: int, path: str, first: int, mine: dict[int, tuple[Unit, Outcome]], refused: set[tuple[int, int]]
+    ) -> None:
+        # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
+        units = [unit for unit, _ in mine.values()]
+        meta: dict[str, object] = (
+            {**meta_of(self._session, units[0]), "index": first} if units else {"path": path, "index": first}
+        )
+        serializer = units[0].definition.policy.serializer if units else "auto"
+        values: dict[int, object] = {index: outcome.value for index, (_, outcome) in mine.items()}
+        values[-self._last - 1] = None
+        errors: Mapping[int, Exception]
+        try:
+            references, errors = self._session.job.store.put_many(
+                self._key(path, first), values, serializer=serializer, meta=meta
+            )
+        except Exception as error:
+            references, errors = {}, dict.fromkeys(values, error)
+        for index, (unit, outcome) in mine.items():
+            if index in references:
+                outcome.reference = references[index].reference
+                if references[
+                    index
+                ].adopted:  # another attempt was first: what it committed is the result, for everybody
+                    outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+                report(self._session, unit, outcome)
+            else:
+                failure = describe(errors[index])
+                self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
+
+    def _fail(
+        self,
+        number: int,
+        unit: Unit,
+        outcome: Outcome,
+        type: str,
+        message: str,
+        refused: set[tuple[int, int]],
+        details: dict[str, object] | None = None,
+    ) -> None:
+        refused.add((number, unit.index))
+        outcome.type, outcome.message, outcome.value = type, message, ABSENT
+        self._session.emit(
+            TaskEvent(
+                unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=self._session.worker
+            )
+        )

@@ -1,0 +1,503 @@
+"""The driver: the one loop that submits fragments, folds events, keeps timers and writes the record.
+
+`take → submit → wait → fold → record`, until the plan is done. It decides nothing itself: what to run next is the
+plan's, what a row looks like the recorder's. It runs in a thread of its own, or in the caller's where the executor is
+inline.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dataflow import capture, session, settings, states
+from dataflow.definition import Definition, Hook
+from dataflow.errors import PlaceError
+from dataflow.events import NO_INDEX, Event, Expanded, Measured, Packed, TaskEvent, label
+from dataflow.failure import describe, one_line
+from dataflow.graph import Graph, Node
+from dataflow.outcome import ABSENT, Batch, Outcome
+from dataflow.plan import Plan
+from dataflow.recorder import Recorder
+from dataflow.session import Control, Job
+from dataflow.works import Known
+from dataflow_executors import Executor
+from dataflow_executors.base import Done, Failed, Message, Sent
+from dataflow_storage import ResultStore, RunStore
+
+logger = logging.getLogger("dataflow")
+# How long events of a finished fragment may be on their way: they are shipped every 50 ms.
+GRACE_SECONDS = 2.0
+LEASE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a driver is to do.
+
+    Parameters
+    ----------
+    run_id, run_name : str
+        The run, which is on record already.
+    graph : Graph
+        What to run.
+    logical_time : float
+        Seconds since the epoch.
+    executor : Executor
+        Where; not started.
+    results : ResultStore
+        Where results go.
+    runs : RunStore
+        The record.
+    known, attempts, resumed : mapping, set
+        What is on record of task runs: final ones, attempts made, those that somebody let go on.
+    recorded : mapping
+        The state on record of each task run.
+    listed : set
+        Paths of the nodes on record.
+    hooks : mapping
+        The flow's own hooks.
+    view : callable
+        Makes what a hook is called with, from a path and an index (None and NO_INDEX: the run).
+    log_prints : bool
+        The flow's default for its tasks.
+    before : str
+        The state that the run is in.
+    """
+
+    run_id: str
+    run_name: str
+    graph: Graph
+    logical_time: float
+    executor: Executor
+    results: ResultStore
+    runs: RunStore
+    known: Mapping[tuple[str, int], Known] = field(default_factory=dict)
+    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    resumed: frozenset[tuple[str, int]] = frozenset()
+    recorded: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    listed: frozenset[str] = frozenset()
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    view: Callable[[str | None, int], object]
+    log_prints: bool = False
+    before: str = states.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What another thread asks of the driver."""
+
+    what: str  # "cancel", "abort" or "resume"
+
+
+class Driver:
+    """Drives one run to its end, or to a pause.
+
+    State: `values`, outputs that were not stored, by (path, index); `state` and `message`, the run's; `error`, what
+    broke the driver itself; `progress`, called after each round with the plan and the recorder's counts.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.work = assignment
+        self.values: dict[tuple[str, int], object] = {}
+        self.state = assignment.before
+        self.message = ""
+        self.error: BaseException | None = None
+        self.finished = threading.Event()
+        self._inbox: queue.SimpleQueue[Message | _Order] = queue.SimpleQueue()
+        self._control = Control()
+        self._recorder = Recorder(assignment.recorded, assignment.listed)
+        self._token = assignment.run_id[:8] + f"{time.time_ns() % 0xFFFFF:05x}"
+        self._tokens: list[str] = []
+        self._late: dict[int, tuple[float, Mapping[str, BaseException]]] = {}
+        self._submitting = False
+        self._epoch = 0
+        self._flushed = self._renewed = 0.0
+        self._flush_seconds = float(str(settings.get("runs.flush")))
+        self._positions = 0
+        self._unpacked: dict[str, Definition] = {}
+        self._definitions: dict[str, Node] = {}
+        self.fragments = 0
+
+    # Orders from other threads
+    # -----------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop cleanly: what runs may finish, nothing else starts."""
+        self._control.cancelled = True
+        self._inbox.put(_Order("cancel"))
+
+    def abort(self) -> None:
+        """Stop at once: what runs is abandoned, or killed where it is in a child process."""
+        self._control.cancelled = self._control.aborted = True
+        self._inbox.put(_Order("abort"))
+
+    def resume(self) -> None:
+        """Let everything go on that waits for a person."""
+        self._inbox.put(_Order("resume"))
+
+    def claim(self) -> None:
+        """Become the run's owner: nobody else may write its record while the lease is kept.
+
+        Raises
+        ------
+        StaleOwner
+            Somebody else drives the run.
+        """
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._epoch = self.work.runs.claim(self.work.run_id, owner, seconds=LEASE_SECONDS)
+        self._renewed = time.monotonic()
+
+    # The loop ---------------------------------------------------------------------------------------------------------
+
+    def drive(self) -> None:
+        """Run to the end. Whatever happens is on record; what broke the driver is in `error`."""
+        work = self.work
+        capture.install()
+        try:
+            self._enter(states.RUNNING, started=time.time())
+            self.flush()
+            work.executor.start(self._receive)
+            check_places(work.results, work.executor)
+            self._reopen()
+            self._plan = self._make_plan()
+            self._loop()
+        except BaseException as error:
+            self.error = error
+            self._end_broken(error)
+        finally:
+            capture.uninstall()
+            self._close()
+
+    def _reopen(self) -> None:
+        """What had not succeeded, in a run that is taken up again, is pending once more."""
+        for (path, index), state in self.work.recorded.items():
+            if (path, index) not in self.work.known and state != states.PENDING:
+                self._recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message="taken up again"))
+
+    def _make_plan(self) -> Plan:
+        work = self.work
+        job = Job(
+            run_id=work.run_id,
+            run_name=work.run_name,
+            flow=work.graph.flow,
+            parameters=work.graph.parameters,
+            logical_time=work.logical_time,
+            store=work.results,
+            channel=work.executor.channel,
+            log_prints=work.log_prints,
+            grace=float(str(settings.get("tasks.grace"))),
+            control=self._control,
+        )
+        self._ship({self._token: job})
+        return Plan(
+            work.graph,
+            run=self._token,
+            chains=work.executor.chains,
+            slots=work.executor.slots,
+            known=work.known,
+            attempts=work.attempts,
+            resumed=work.resumed,
+        )
+
+    def _loop(self) -> None:
+        plan = self._plan
+        while True:
+            self._settle()
+            if plan.is_done or (self._control.cancelled and not plan.in_flight) or self._control.aborted:
+                break
+            if not self._control.cancelled:
+                self._submit()
+                if plan.is_done:
+                    continue
+            if plan.is_paused:
+                self._finish(states.PAUSED, "waits for approval: run.resume() lets it go on")
+                return
+            if not plan.in_flight and plan.next_due is None and self._inbox.empty() and not plan.is_done:
+                raise RuntimeError(
+                    f"nothing can run, and these are not done: {[*plan.unfinished()][:5]}; please report this"
+                )
+            self._wait()
+        self._conclude()
+
+    def _submit(self) -> None:
+        """Hand the executor what the plan says."""
+        dispatch = self._plan.take(time.time())
+        if dispatch.shipments:
+            self._ship(dispatch.shipments)
+        if dispatch.released:
+            self.work.executor.release(dispatch.released)
+        if dispatch.fragment is not None:
+            self.fragments += 1
+            self._submitting = True
+            try:
+                self.work.executor.submit(dispatch.fragment)
+            finally:
+                self._submitting = False
+        self._settle()
+
+    def _ship(self, objects: Mapping[str, object]) -> None:
+        self._tokens += objects
+        if not self.work.executor.processes:
+            session.register(objects)
+            return
+        import cloudpickle
+
+        self.work.executor.ship({token: cloudpickle.dumps(made) for token, made in objects.items()})
+
+    def _receive(self, message: Message) -> None:
+        self._inbox.put(message)
+        # An inline executor runs the fragment in this very thread: the record must not wait for its end.
+        if self._submitting and self.work.executor.inline and time.monotonic() - self._flushed > self._flush_seconds:
+            self._drain()
+            self.flush()
+
+    def _wait(self) -> None:
+        """Wait for something to do, at most until the next timer or flush."""
+        wait = self._flush_seconds if self._recorder.size else 1.0
+        due = self._plan.next_due
+        if due is not None and not self._control.cancelled:
+            wait = min(wait, due - time.time())
+        if self._late:
+            wait = min(wait, 0.1)
+        try:
+            message = self._inbox.get(timeout=max(wait, 0.001))
+        except queue.Empty:
+            pass
+        else:
+            self._take_in(message)
+            self._drain()
+        if time.monotonic() - self._flushed >= self._flush_seconds:
+            self.flush()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            self._take_in(message)
+
+    def _take_in(self, message: Message | _Order) -> None:
+        if isinstance(message, Sent):
+            for event in message.payload:  # type: ignore[attr-defined]
+                self._fold(event)
+        elif isinstance(message, Done):
+            self._flush_local()
+            self._late[message.fragment] = (time.monotonic() + GRACE_SECONDS, message.lost)
+        elif isinstance(message, Failed):
+            raise message.error
+        elif message.what == "resume":
+            for path, index in self._plan.resume():
+                self._fold(TaskEvent(path, index, states.PENDING, time.time(), message="resumed"))
+        elif message.what == "abort":
+            from dataflow import isolation
+
+            isolation.stop_all()
+        else:
+            self.work.executor.cancel()
+
+    def _flush_local(self) -> None:
+        """Events of tasks in this process need not wait for their timer."""
+        if not self.work.executor.processes:
+            session.attach(self._token).flush()
+            self._drain()
+
+    def _settle(self) -> None:
+        """Account for fragments that Dask is through with: their events may come late, and some may never come."""
+        self._note_news()
+        for fragment, (deadline, lost) in list(self._late.items()):
+            if self._plan.fragment_done(fragment):
+                del self._late[fragment]
+            elif time.monotonic() > deadline or (lost and not self._control.cancelled and self._inbox.empty()):
+                del self._late[fragment]
+                self._plan.audit(fragment, _blamed(lost), _reason(lost))
+            elif self._control.cancelled:
+                del self._late[fragment]
+                self._plan.give_up(fragment)
+        self._note_news()
+
+    def _fold(self, event: Event) -> None:
+        if isinstance(event, Expanded) and isinstance(event.graph, Packed):
+            event = event._replace(graph=session.unpack(event.graph, self._unpacked))
+        self._record(event)
+        self._plan.fold(event)
+
+    def _record(self, event: Event) -> None:
+        if isinstance(event, Measured):
+            self._recorder.set_width(event.path, event.width)
+        elif self._recorder.add(event) and isinstance(event, TaskEvent):
+            self._call_hooks(event)
+
+    def _note_news(self) -> None:
+        """What the plan decided itself goes on record too."""
+        events, nodes = self._plan.news()
+        if nodes:
+            self._recorder.add_nodes(nodes, self._positions)
+            self._positions += len(nodes)
+            self._definitions.update((node.path, node) for node in nodes if node.definition.hooks)
+        for event in events:
+            self._record(event._replace(time=time.time()))
+
+    # Hooks ------------------------------------------------------------------------------------------------------------
+
+    def _call_hooks(self, event: TaskEvent) -> None:
+        if not self._definitions:
+            return
+        node = self._definitions.get(event.path)
+        if node is not None:
+            details = {} if event.details is None else dict(event.details)
+            state = states.State(type=event.type, message=event.message, time=event.time, details=details)
+            self._call(node.definition.hooks, state, event.path, event.index)
+
+    def _call(self, hooks: Mapping[str, Hook], state: states.State, path: str | None, index: int) -> None:
+        names = ["on_state"]
+        if state.type in states.SUCCESSFUL:
+            names.append("on_success")
+        elif state.is_failure:
+            names.append("on_failure")
+        elif state.type == states.RETRYING:
+            names.append("on_retry")
+        for name in names:
+            hook = hooks.get(name)
+            if hook is None:
+                continue
+            error = None
+            if path is None:
+                self.flush()
+            try:
+                hook(self.work.view(path, index), state)
+            except Exception as broken:
+                error = one_line(describe(broken))
+                who = "the run" if path is None else label(path, index)
+                self._recorder.add_log(
+                    time.time(),
+                    logging.ERROR,
+                    f"{name} of {who} raised {error}\n{describe(broken)['text']}",
+                    path=path,
+                    index=index,
+                )
+            self._recorder.add_hook(time.time(), name, state.type, error, path, index)
+
+    # Ending -----------------------------------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        """Every task run gets a final state, and with them the run."""
+        message = "cancelled by the user" if self._control.cancelled else ""
+        if self._control.cancelled:
+            for path, index in list(self._plan.unfinished()):
+                if self._recorder.state_of(path, index) not in states.FINAL:
+                    self._record(TaskEvent(path, index, states.CANCELLED, time.time(), message=message))
+        deciding = self._plan.deciding()
+        if any(type in states.FAILURE for type in deciding):
+            self._finish(states.FAILED, _counted(deciding, states.FAILURE))
+        elif self._control.cancelled and not self._plan.is_done:
+            self._finish(states.CANCELLED, message)
+        elif states.CANCELLED in deciding:
+            self._finish(states.CANCELLED, _counted(deciding, {states.CANCELLED}))
+        else:
+            self._finish(states.SUCCESS)
+
+    def _finish(self, state: str, message: str = "") -> None:
+        # The outputs that only the executor has must be here before the record says that the run is done.
+        self._fetch_outputs()
+        self._enter(state, message, ended=None if state == states.PAUSED else time.time())
+
+    def _enter(self, state: str, message: str = "", **columns: object) -> None:
+        before, self.state, self.message = self.state, state, message
+        if before != state:  # a driver that died left it Running
+            states.check_transition("the run", before, state, states.RUN_TRANSITIONS)
+        now = time.time()
+        self._recorder.set_run(now, state, message, **columns)
+        self._call(self.work.hooks, states.State(type=state, message=message, time=now), None, NO_INDEX)
+
+    def _end_broken(self, error: BaseException) -> None:
+        failure = describe(error)
+        self._recorder.add_log(time.time(), logging.CRITICAL, failure["full"])
+        aborted = isinstance(error, KeyboardInterrupt)
+        if self.state not in states.RUN_FINAL:
+            self._enter(
+                states.CANCELLED if aborted else states.CRASHED,
+                "stopped at once by the user" if aborted else f"the driver broke: {one_line(failure)}",
+                ended=time.time(),
+            )
+
+    def _fetch_outputs(self) -> None:
+        """Values of outputs that were not stored: nobody else has them once the executor is closed."""
+        wanted: dict[str, list[tuple[str, int]]] = {}
+        for node in self.work.graph.returned:
+            known = self._plan.known_of(node)
+            pairs = enumerate(known) if isinstance(known, list) else [(NO_INDEX, known)]
+            for index, one in pairs:
+                if (
+                    one is not None
+                    and one.reference is None
+                    and one.type in states.WITH_VALUE
+                    and self._plan.is_live(one.key)
+                ):
+                    wanted.setdefault(str(one.key), []).append((node.path, index))
+        for key, fetched in self.work.executor.fetch(wanted).items() if wanted else ():
+            for path, index in wanted[key]:
+                outcome: object = fetched
+                if isinstance(fetched, Batch):
+                    outcome = fetched.outcomes[path][fetched.indices.index(index)]
+                if isinstance(outcome, Outcome) and outcome.value is not ABSENT:
+                    self.values[path, index] = outcome.value
+
+    def flush(self) -> None:
+        """Write what was gathered: one transaction."""
+        batch = self._recorder.take()
+        if batch is not None:
+            self.work.runs.write(self.work.run_id, self._epoch, batch)
+        self._flushed = time.monotonic()
+        if self._flushed - self._renewed > LEASE_SECONDS / 3:
+            self.work.runs.renew(self.work.run_id, self._epoch, LEASE_SECONDS)
+            self._renewed = self._flushed
+
+    def _close(self) -> None:
+        try:
+            self.flush()
+            self.work.runs.release(self.work.run_id, self._epoch)
+        except Exception as error:
+            self.error = self.error or error
+        finally:
+            try:
+                self.work.executor.close(now=self._control.aborted)
+            except Exception as error:
+                logger.warning("closing the executor: %s", error)
+            session.forget(self._tokens)
+            self.finished.set()
+
+
+def check_places(results: ResultStore, executor: Executor) -> None:
+    """Raise `PlaceError` where some worker could not reach the results."""
+    if results.url.startswith("memory:") and executor.processes:
+        raise PlaceError(results.url, "memory is this process's own, and the workers are other processes")
+    if executor.hosts and ("://" not in results.url or results.url.startswith(("file:", "local:"))):
+        raise PlaceError(results.url, "a local folder, and workers may be on other hosts")
+
+
+def _counted(types: Mapping[str, int], which: frozenset[str] | set[str]) -> str:
+    return ", ".join(f"{n} {type}" for type, n in sorted(types.items()) if type in which)
+
+
+def _blamed(lost: Mapping[str, BaseException]) -> dict[str, str]:
+    """Keys whose worker died under them, as Dask tells."""
+    blamed: dict[str, str] = {}
+    for error in lost.values():
+        key = getattr(error, "task", None)
+        if key is not None and type(error).__name__ == "KilledWorker":
+            blamed[str(key)] = f"its worker died while it ran ({getattr(error, 'last_worker', 'unknown')})"
+    return blamed
+
+
+def _reason(lost: Mapping[str, BaseException]) -> str:
+    for error in lost.values():
+        return f"Dask could not finish it: {type(error).__name__}: {error}"
+    return "Dask finished it, but its outcome never arrived"

@@ -1,0 +1,209 @@
+"""Every error of ours that a user can meet.
+
+Each is also the builtin that fits, so `except ValueError` works without importing us. The constructor takes the facts;
+the class writes the sentence: what was given, what was wanted, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class DataflowError(Exception):
+    """The base of every error of ours."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A `did you mean` sentence for a misspelled name, or nothing.
+
+    >>> did_you_mean("regoin", ["region", "day"])
+    " Did you mean 'region'?"
+    >>> did_you_mean("zzz", ["region"])
+    ''
+    """
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class OptionError(DataflowError, ValueError):
+    """A task or flow option has a value that it does not take."""
+
+    def __init__(self, where: str, option: str, got: object, wanted: str) -> None:
+        super().__init__(f"{where}: option {option}={got!r} is not valid: it takes {wanted}.")
+
+
+class UnknownOption(DataflowError, TypeError):
+    """A task or flow option that does not exist."""
+
+    def __init__(self, where: str, option: str, known: Sequence[str]) -> None:
+        hint = did_you_mean(option, known) or f" Options: {', '.join(sorted(known))}."
+        super().__init__(f"{where} has no option {option!r}.{hint}")
+
+
+class ParameterError(DataflowError, ValueError):
+    """A flow was called with a parameter that it does not take, without one that it needs, or with a bad value."""
+
+    def __init__(self, flow: str, problems: Sequence[str]) -> None:
+        self.flow, self.problems = flow, tuple(problems)
+        super().__init__(f"flow {flow!r}: " + "; ".join(problems))
+
+
+class ArgumentError(DataflowError, TypeError):
+    """A task was called with arguments that its function does not take."""
+
+    def __init__(self, task: str, problem: str, signature: str) -> None:
+        super().__init__(f"task {task!r}: {problem}. It takes {task}{signature}.")
+
+
+class LazyValueError(DataflowError, TypeError):
+    """A Node was used as if its value existed while the graph is being built."""
+
+    def __init__(self, path: str, use: str, instead: str) -> None:
+        super().__init__(f"{path!r} is a lazy value: {use} is not possible while the graph is built. {instead}")
+
+
+class OutsideFlow(DataflowError, RuntimeError):
+    """A task was called where no graph is being built."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            f"task {task!r} was called outside a flow. Call it in the body of a function marked @flow, or call "
+            f"the plain "
+            f"function with {task}.fn(...)."
+        )
+
+
+class NestedTaskCall(DataflowError, RuntimeError):
+    """A task was called inside a running task."""
+
+    def __init__(self, task: str, running: str) -> None:
+        super().__init__(
+            f"task {task!r} was called inside the running task {running!r}. A running task calls plain functions: use "
+            f"{task}.fn(...), or call both tasks in a flow."
+        )
+
+
+class GraphClosed(DataflowError, RuntimeError):
+    """A Node was used after the graph that it belongs to was built."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path!r} belongs to a graph that is complete. Use nodes only in the body of the flow that made them."
+        )
+
+
+class CycleError(DataflowError, ValueError):
+    """The edges of a graph go in a circle."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__(f"the graph has a cycle: {' -> '.join(paths)}. Remove one of these edges (see wait_for=).")
+
+
+class MapError(DataflowError, ValueError):
+    """`.map` was given nothing to walk, or things of different lengths."""
+
+    def __init__(self, task: str, problem: str) -> None:
+        super().__init__(f"{task}.map: {problem}")
+
+
+class MapInputError(DataflowError, TypeError):
+    """`.map` was given something that has no order or no length to walk."""
+
+    def __init__(self, task: str, argument: str, got: str) -> None:
+        super().__init__(
+            f"{task}.map cannot walk argument {argument!r}: got {got}, wanted a list, tuple, range, array, "
+            "Series or a node. "
+            f"Convert it with list(...) (for a dict: list(d.items())), or pass it whole with unmapped(...)."
+        )
+
+
+class TargetError(DataflowError, ValueError):
+    """A target's path template is not valid, or two results would share one path."""
+
+    def __init__(self, task: str, target: str, problem: str) -> None:
+        super().__init__(f"{task}: option target={target!r} is not valid: {problem}")
+
+
+class IllegalTransition(DataflowError, ValueError):
+    """A state was to follow one that it may not follow."""
+
+    def __init__(self, who: str, before: str, after: str) -> None:
+        super().__init__(f"{who}: {after} cannot follow {before}.")
+
+
+class SecretMissing(DataflowError, LookupError):
+    """A Secret has no value where its task runs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"secret {name!r} has no value on this worker: set the environment variable {name}.")
+
+
+class NoContext(DataflowError, RuntimeError):
+    """`context()` was asked outside a running task."""
+
+    def __init__(self) -> None:
+        super().__init__("context() is only known inside a running task.")
+
+
+class PlaceError(DataflowError, ValueError):
+    """Results would lie where the workers, or this process, cannot reach them."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(
+            f"results at {url!r}: {problem}. Set dataflow.results.url (or @flow(results=...)) to a place that "
+            "every worker "
+            f"reaches, such as s3://bucket/results or a shared folder."
+        )
+
+
+class RunFailed(DataflowError, RuntimeError):
+    """A run ended in Failed, Cancelled or Crashed. `.run` is the run; the text is its report."""
+
+    def __init__(self, run: object, report: str) -> None:
+        self.run = run
+        super().__init__(report)
+
+
+class TaskFailed(DataflowError, RuntimeError):
+    """The result of a task run was asked for that has none. `.state` says why."""
+
+    def __init__(self, label: str, state: object, report: str) -> None:
+        self.state = state
+        super().__init__(f"{label} has no result: {report}")
+
+
+class NotFinished(DataflowError, RuntimeError):
+    """A result was asked for before the run ended."""
+
+    def __init__(self, label: str, state: str) -> None:
+        super().__init__(f"{label} is {state}: it has no result yet. Wait for it with run.wait().")
+
+
+class NoSuchTask(DataflowError, LookupError):
+    """A run was asked for a task run that it does not have."""
+
+    def __init__(self, run: str, path: str, known: Sequence[str]) -> None:
+        hint = did_you_mean(path, known) or f" It has: {', '.join(list(known)[:12])}{' …' if len(known) > 12 else ''}."
+        super().__init__(f"run {run!r} has no task run {path!r}.{hint}")
+
+
+class NoSuchRun(DataflowError, LookupError):
+    """No run, or more than one, goes by this id, name or prefix."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class FlowNotFound(DataflowError, LookupError):
+    """A file has no flow of this name, or several and none was named."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class RunNotResumable(DataflowError, RuntimeError):
+    """A run cannot be retried or resumed in the state that it is in."""
+
+    def __init__(self, run: str, state: str, wanted: str) -> None:
+        super().__init__(f"run {run!r} is {state}: {wanted}")

@@ -1,0 +1,103 @@
+"""What happened, as records: workers make them, the driver folds them, the recorder writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from dataflow.graph import Graph
+    from dataflow_storage import Reference
+
+NO_INDEX = -1  # the index of a task run that is not a child of a map
+
+
+class TaskEvent(NamedTuple):
+    """A task run entered a state.
+
+    Parameters
+    ----------
+    path, index : str, int
+        Which task run; `index` is `NO_INDEX` where its node is not mapped.
+    type : str
+        The state's name.
+    time : float
+        Seconds since the epoch.
+    attempt : int
+        The attempt that this belongs to; 0 before the first.
+    message : str
+        The state's message.
+    details : mapping, optional
+        Plain JSON data; a failure's description.
+    reference : Reference, optional
+        Where the result was committed.
+    worker : str
+        Where it ran.
+    due : float, optional
+        When the next attempt is due (Retrying), in seconds since the epoch.
+    """
+
+    path: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of an event
+    type: str
+    time: float
+    attempt: int = 0
+    message: str = ""
+    details: Mapping[str, object] | None = None
+    reference: Reference | None = None
+    worker: str = ""
+    due: float | None = None
+
+
+class LogLine(NamedTuple):
+    """One line that a task body logged or printed."""
+
+    path: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of an event
+    attempt: int
+    time: float
+    level: int
+    logger: str
+    message: str
+
+
+class Packed(NamedTuple):
+    """A graph on its way from a worker process, with the definitions that this worker had not sent before."""
+
+    graph: bytes
+    definitions: Mapping[str, bytes]
+
+
+class Expanded(NamedTuple):
+    """A deferred subflow built its graph, which joins the run."""
+
+    path: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of an event
+    graph: Graph | Packed
+
+
+class Measured(NamedTuple):
+    """A map over a node learned its width: the values to walk lie under the Dask key."""
+
+    path: str
+    width: int
+    key: str
+
+
+class BatchDone(NamedTuple):
+    """A batch of children is through; what is not final in it was deferred."""
+
+    key: str
+    seconds: float
+
+
+Event = TaskEvent | LogLine | Expanded | Measured | BatchDone
+
+
+def label(path: str, index: int) -> str:
+    """How people write a task run.
+
+    >>> label("clean", 3), label("load", NO_INDEX)
+    ('clean[3]', 'load')
+    """
+    return path if index == NO_INDEX else f"{path}[{index}]"

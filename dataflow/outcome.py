@@ -1,0 +1,126 @@
+"""What a task leaves in Dask for the tasks after it: a state, and the value or where it is.
+
+Outcome is one task run's; Batch is those of some children of a map; Missing stands in for a value that is not there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from dataflow import states
+from dataflow.states import State
+
+if TYPE_CHECKING:
+    from dataflow_storage import Reference
+
+DEFERRED = "Deferred"  # not a state: this task run is not final, and what follows it passes that on
+
+
+class _Absent:
+    """The value is not here; where it is, the reference says."""
+
+    def __reduce__(self) -> str:
+        return "ABSENT"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+
+
+class Outcome:
+    """How a task run ended, for its consumers.
+
+    Parameters
+    ----------
+    type : str
+        A final state's name, or `DEFERRED`.
+    value : object
+        The value in this worker's memory, or `ABSENT`.
+    reference : Reference, optional
+        Where the committed copy is.
+    message : str
+        The state's message.
+    """
+
+    __slots__ = ("message", "reference", "type", "value")
+
+    def __init__(
+        self, type: str, value: object = ABSENT, reference: Reference | None = None, message: str = ""
+    ) -> None:
+        self.type, self.value, self.reference, self.message = type, value, reference, message
+
+    @property
+    def state(self) -> State:
+        """The state, for those who ask why there is no value."""
+        return State(type=self.type, message=self.message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Outcome, (self.type, self.value, self.reference, self.message)
+
+    def __sizeof__(self) -> int:
+        # Dask asks for sizes to decide what to spill and where to run what follows.
+        from dask.sizeof import sizeof
+
+        return object.__sizeof__(self) + (0 if self.value is ABSENT else int(sizeof(self.value)))
+
+    def __repr__(self) -> str:
+        return (
+            f"Outcome({self.type}{'' if self.value is ABSENT else ', value'}{', committed' if self.reference else ''})"
+        )
+
+
+DEFERRED_OUTCOME = Outcome(DEFERRED)
+
+
+class Batch:
+    """Outcomes of some children: for each mapped node (by path), one for each index in `indices`."""
+
+    __slots__ = ("indices", "outcomes")
+
+    def __init__(self, indices: Sequence[int], outcomes: Mapping[str, Sequence[Outcome]]) -> None:
+        self.indices, self.outcomes = indices, outcomes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Batch, (self.indices, self.outcomes)
+
+    def __sizeof__(self) -> int:
+        return 64 + sum(sys.getsizeof(outcome) for children in self.outcomes.values() for outcome in children)
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self.indices)} of {', '.join(self.outcomes)})"
+
+
+class Missing:
+    """Stands in for the value of an upstream that has none, in a task that runs although it failed or was skipped.
+
+    It is false; `.state` says why there is no value.
+
+    >>> missing = Missing(State(type="Skipped", message="nothing new", time=0.0))
+    >>> bool(missing), missing
+    (False, Missing(Skipped: nothing new))
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Missing, (self.state,)
+
+    def __repr__(self) -> str:
+        return (
+            f"Missing({self.state.type}: {self.state.message})" if self.state.message else f"Missing({self.state.type})"
+        )
+
+
+def has_value(outcome: Outcome) -> bool:
+    """Whether a consumer gets a value, not a Missing."""
+    return outcome.type in states.WITH_VALUE

@@ -1,0 +1,382 @@
+"""The plan: a graph and what is known of it, and from both the next fragment of Dask tasks. No I/O, no clock, no
+threads.
+
+`take` returns what must be submitted, `fold` learns what happened. Resume, retry, pause, recovery and expansion are
+all this: what is known is left out, the rest runs.
+
+State: `_board`, what is known of every item; `_timers`, deferred task runs with a due time; `_paused`, those that wait
+for a person; `_flying`, what is in flight by fragment; `_suspects`, task runs that may have killed their worker, each
+to run alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dataflow import states
+from dataflow.board import Board, follows
+from dataflow.encode import Encoder
+from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
+from dataflow.graph import Graph, Node
+from dataflow.sending import Flight, Sender
+from dataflow.wiring import return_node
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Single, item_of
+from dataflow_executors.base import Fragment
+
+MOST_STRIKES = 2  # times that a task run may be lost without a culprit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """What must be done now.
+
+    Parameters
+    ----------
+    fragment : Fragment or None
+        What must be submitted.
+    shipments : mapping
+        What must be shipped before it, by token.
+    released : sequence of str
+        Keys that nobody needs any more.
+    """
+
+    fragment: Fragment | None
+    shipments: Mapping[str, object]
+    released: Sequence[str]
+
+
+class Plan:
+    """What is known of a run, and what is next.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to run.
+    run : str
+        The run's token; part of every Dask key.
+    chains : bool
+        The executor takes fragments that depend on fragments in flight.
+    slots : int
+        Worker threads.
+    known : mapping
+        Task runs that are final already, by (path, index).
+    attempts : mapping
+        Attempts made so far, by (path, index).
+    resumed : iterable
+        Task runs, as (path, index), that somebody let go on.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        run: str,
+        chains: bool = False,
+        slots: int = 1,
+        known: Mapping[tuple[str, int], Known] | None = None,
+        attempts: Mapping[tuple[str, int], int] | None = None,
+        resumed: Iterable[tuple[str, int]] = (),
+    ) -> None:
+        self._slots = slots
+        self._board = Board(graph, chains=chains, known=known or {}, attempts=attempts or {}, resumed=resumed)
+        self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
+        self._sender = Sender(self._board, self._encoder, slots)
+        self._timers: list[tuple[float, int, Owner]] = []
+        self._paused: dict[tuple[str, int], Owner] = {}
+        self._flying: dict[int, Flight] = {}
+        self._suspects: deque[Owner] = deque()
+        self._sequence = 0
+
+    # Deciding ---------------------------------------------------------------------------------------------------------
+
+    def take(self, now: float) -> Dispatch:
+        """What must be done now, at `now` in seconds since the epoch."""
+        self._wake(now)
+        fragment = None
+        if not (self._suspects and self._flying):  # a suspect goes when nothing else is in flight
+            self._sequence += 1
+            flight = Flight()
+            fragment = self._sender.fragment(self._sequence, flight, self._suspects)
+            if fragment is not None:
+                self._flying[fragment.id] = flight
+        shipments, self._encoder.shipments = self._encoder.shipments, {}
+        released, self._board.released = self._board.released, []
+        return Dispatch(fragment=fragment, shipments=shipments, released=released)
+
+    def news(self) -> tuple[list[TaskEvent], list[Node]]:
+        """For the record, each once: task runs that ended because another did (without a time), nodes that joined."""
+        events, self._board.events = self._board.events, []
+        nodes, self._board.nodes = self._board.nodes, []
+        return events, nodes
+
+    # Learning ---------------------------------------------------------------------------------------------------------
+
+    def fold(self, event: Event) -> None:
+        """Learn what happened."""
+        if isinstance(event, LogLine):
+            return
+        if isinstance(event, BatchDone):
+            self._batch_done(event)
+            return
+        item = self._board.by_path.get(event.path)
+        if item is None or item.status == DONE:
+            return
+        if isinstance(event, Measured):
+            if isinstance(item, Group) and item.width is None:
+                self._board.open_group(item, event.width)
+        elif isinstance(event, Expanded):
+            assert isinstance(event.graph, Graph)
+            self._expand(item if isinstance(item, Single) else (_as_group(item), event.index), event.graph)
+        elif isinstance(item, Single):
+            self._fold_single(item, event)
+        else:
+            self._fold_child(_as_group(item), event)
+
+    def _fold_single(self, item: Single, event: TaskEvent) -> None:
+        item.attempt = max(item.attempt, event.attempt)
+        if event.type in states.FINAL:
+            self._board.finish(item, Known(event.type, event.message, event.reference, item.key))
+        elif event.type == states.PAUSED or (event.type == states.RETRYING and event.due is not None):
+            self._board.put_back(item, HELD)
+            self._defer(item, event)
+
+    def _fold_child(self, group: Group, event: TaskEvent) -> None:
+        part, index = group.part(event.path), event.index
+        if index == NO_INDEX:  # the map as a whole: it could not be measured
+            if event.type in states.FINAL:
+                self._board.end_whole(group, Known(event.type, event.message))
+            return
+        if group.width is None or part.known[index] is not None:
+            return
+        if event.attempt > 1 or event.type == states.RETRYING:
+            part.attempts[index] = (event.attempt, part.attempts.get(index, (0, 0))[1])
+        if event.type in states.FINAL:
+            self._board.learn_child(
+                group, part, index, Known(event.type, event.message, event.reference, group.key_of[index], single=False)
+            )
+            self._board.settle(group)
+        elif event.type == states.PAUSED or (event.type == states.RETRYING and event.due is not None):
+            group.holding[index] = event.due
+            if event.type == states.PAUSED:
+                self._paused[group.part(event.path).node.path, index] = (group, index)
+
+    def _defer(self, item: Single, event: TaskEvent) -> None:
+        if event.type == states.PAUSED:
+            self._paused[item.node.path, NO_INDEX] = item
+        else:
+            assert event.due is not None
+            self._set_timer(event.due, item)
+
+    def _set_timer(self, due: float, owner: Owner) -> None:
+        self._sequence += 1
+        heapq.heappush(self._timers, (due, self._sequence, owner))
+
+    def _wake(self, now: float) -> None:
+        """What was deferred and is due goes again."""
+        while self._timers and self._timers[0][0] <= now:
+            self._release(heapq.heappop(self._timers)[2])
+
+    def _release(self, owner: Owner) -> None:
+        if isinstance(owner, Single):
+            if owner.status == HELD:
+                owner.status = WAITING
+                self._board.candidates.append(owner)
+        else:
+            group, index = owner
+            if group.place[index] == HELD:
+                group.place[index] = WAITING
+                group.holding.pop(index, None)
+                group.give_back(index)
+                self._board.candidates.append(group)
+
+    def resume(self) -> list[tuple[str, int]]:
+        """Let everything go on that waits for a person. Returns which task runs."""
+        resumed = list(self._paused)
+        for path, index in resumed:
+            owner = self._paused.pop((path, index))
+            if isinstance(owner, Single):
+                owner.resumed = True
+                self._release(owner)
+            else:
+                group = owner[0]
+                group.resumed.add((group.part(path).number, index))
+                if group.place[index] == HELD:
+                    self._release(owner)
+                else:  # its batch still runs: it goes again as soon as that is through
+                    group.holding[index] = 0.0
+        return resumed
+
+    def _batch_done(self, event: BatchDone) -> None:
+        group = next((g for f in self._flying.values() if (g := f.groups.get(event.key)) is not None), None)
+        if group is None or event.key not in group.batches:
+            return
+        indices = group.batches.pop(event.key)
+        group.learn(event.seconds, len(indices), self._slots)
+        self._take_back(group, indices)
+
+    def _take_back(self, group: Group, indices: Sequence[int]) -> None:
+        """What of a batch did not end waits for its time, or goes again."""
+        open_ = [index for index in indices if group.place[index] == FLYING]
+        for index in open_:
+            group.unsent += 1
+            if index in group.holding:
+                group.place[index] = HELD
+                due = group.holding[index]
+                if due is not None:
+                    self._set_timer(due, (group, index))
+            else:
+                group.place[index] = WAITING
+                group.give_back(index)
+        if open_ and group.status == FLYING:
+            self._board.put_back(group, WAITING)
+        if group.status != DONE:
+            self._board.candidates.append(group)
+
+    def _expand(self, owner: Owner, graph: Graph) -> None:
+        """A deferred subflow built its graph: the nodes join, and the subflow ends as what it returned ends."""
+        if isinstance(owner, Single):
+            self._board.put_back(owner, HELD)
+            path = owner.node.path
+        else:
+            owner[0].holding[owner[1]] = None
+            path = label(owner[0].node.path, owner[1])
+        final = return_node(graph, path)
+        nodes = graph.nodes if isinstance(graph.outputs, Node) and final is graph.outputs else (*graph.nodes, final)
+        self._board.add(nodes, [final] if item_of(owner).returned else [])
+        last = self._board.items[final]
+        assert isinstance(last, Single)
+        last.is_leaf = False
+        if last.known is None:
+            last.stands_for.append(owner)
+        elif self._board.end_owner(owner, last.known) and isinstance(owner, Single):
+            self._board.finish(owner, last.known)
+
+    # Losses -----------------------------------------------------------------------------------------------------------
+
+    def fragment_done(self, fragment: int) -> bool:
+        """Dask is through with a fragment. Whether everything in it is accounted for."""
+        flight = self._flying.get(fragment)
+        if flight is not None and not any(self._missing(flight)):
+            del self._flying[fragment]
+        return fragment not in self._flying
+
+    def _missing(self, flight: Flight) -> Iterator[tuple[str, Item]]:
+        for key, single in flight.singles.items():
+            if single.status == FLYING and single.key == key:
+                yield key, single
+        for key, group in flight.groups.items():
+            if key in group.batches or (key == group.measure_key and group.width is None and group.status != DONE):
+                yield key, group
+
+    def give_up(self, fragment: int) -> None:
+        """A fragment that was cancelled: nothing more is expected of it."""
+        self._flying.pop(fragment, None)
+
+    def audit(self, fragment: int, blamed: Mapping[str, str], reason: str) -> None:
+        """What Dask is through with, but nobody reported, goes again; what may have killed its worker goes alone.
+
+        Parameters
+        ----------
+        fragment : int
+            A fragment that Dask is through with.
+        blamed : mapping
+            Keys whose worker died, with the reason.
+        reason : str
+            For a task run that is lost again and again.
+        """
+        flight = self._flying.pop(fragment, None)
+        if flight is None:
+            return
+        for key, item in list(self._missing(flight)):
+            why = blamed.get(key)
+            if isinstance(item, Single):
+                item.strikes += 1
+                self._board.put_back(item, WAITING)
+                if flight.alone or item.strikes > MOST_STRIKES:
+                    self._crash(item, why or reason)
+                elif why is not None:
+                    self._suspects.append(item)
+                else:
+                    self._board.candidates.append(item)
+            else:
+                self._audit_group(_as_group(item), key, why, reason, alone=flight.alone)
+
+    def _audit_group(self, group: Group, key: str, why: str | None, reason: str, *, alone: bool) -> None:
+        if key == group.measure_key:
+            group.measuring = False
+            group.attempt += 1
+            if group.attempt > MOST_STRIKES:
+                self._board.end_whole(group, Known(states.CRASHED, why or reason))
+            self._board.candidates.append(group)
+            return
+        indices = group.batches.pop(key)
+        open_ = [index for index in indices if group.place[index] == FLYING]
+        self._take_back(group, indices)
+        for index in open_:
+            group.strikes[index] = group.strikes.get(index, 0) + 1
+            if alone or group.strikes[index] > MOST_STRIKES:
+                self._crash((group, index), why or reason)
+            elif why is not None:
+                self._suspects.append((group, index))
+
+    def _crash(self, owner: Owner, reason: str) -> None:
+        end = Known(states.CRASHED, reason)
+        if isinstance(owner, Single):
+            self._board.note(owner.node.path, NO_INDEX, end)
+            self._board.finish(owner, end)
+            return
+        group, index = owner
+        first = True
+        for part in group.parts:
+            if part.known[index] is None:
+                one = end if first else follows(end)
+                self._board.note(part.node.path, index, one)
+                self._board.learn_child(group, part, index, one)
+                first = False
+        self._board.settle(group)
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_done(self) -> bool:
+        """Every task run is final."""
+        return self._board.open == 0
+
+    @property
+    def in_flight(self) -> int:
+        """Fragments that Dask has not finished."""
+        return len(self._flying)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next deferred task run is due."""
+        return self._timers[0][0] if self._timers else None
+
+    @property
+    def is_paused(self) -> bool:
+        """Nothing can go on until a person says so."""
+        return bool(self._paused) and not self._flying and not self._timers and not self._suspects
+
+    def is_live(self, key: str | None) -> bool:
+        """Whether the executor keeps a key."""
+        return key in self._board.live
+
+    def unfinished(self) -> Iterator[tuple[str, int]]:
+        """Every task run that is not final."""
+        return self._board.unfinished()
+
+    def deciding(self) -> Counter[str]:
+        """The types of what decides the run's state: what was returned, and what nothing follows."""
+        return self._board.deciding()
+
+    def known_of(self, node: Node) -> Known | list[Known | None] | None:
+        """What is known of a node: one, or of a mapped one its children."""
+        return self._board.known_of(node)
+
+
+def _as_group(item: Item) -> Group:
+    assert isinstance(item, Group), item
+    return item

@@ -1,0 +1,190 @@
+"""Events become rows: what a run leaves behind, gathered between flushes and written in one transaction.
+
+State: `_current`, each task run's state as far as it was told; `_batch`, rows since the last flush. A transition that
+its table does not allow is not recorded but reported: an event of a task run that is final already came twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from dataflow import states
+from dataflow.events import NO_INDEX, Event, LogLine, TaskEvent, label
+from dataflow.graph import Node
+from dataflow_storage.rows import Batch
+
+logger = logging.getLogger(__name__)
+Row = dict[str, object]
+
+
+class Recorder:
+    """Gathers rows.
+
+    Parameters
+    ----------
+    known : mapping
+        The state's name of each task run that is on record already.
+    listed : iterable of str
+        Paths of the nodes on record, whose task runs are counted.
+    """
+
+    def __init__(self, known: Mapping[tuple[str, int], str] | None = None, listed: Iterable[str] = ()) -> None:
+        self._current: dict[tuple[str, int], str] = dict(known or {})
+        self._listed = set(listed)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._run: Row | None = None
+        self._nodes: list[Row] = []
+        self._task_runs: dict[tuple[str, int], Row] = {}
+        self._transitions: list[Row] = []
+        self._attempts: dict[tuple[str, int, int], Row] = {}
+        self._logs: list[Row] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._hooks: list[Row] = []
+        self.size = 0
+
+    def state_of(self, path: str, index: int) -> str:
+        """The state's name that a task run is in."""
+        return self._current.get((path, index), states.PENDING)
+
+    def add_nodes(self, nodes: Sequence[Node], start: int) -> None:
+        """Nodes joined the graph."""
+        for position, node in enumerate(nodes, start):
+            self.size += 1
+            self._nodes.append(
+                {
+                    "path": node.path,
+                    "position": position,
+                    "task": node.name,
+                    "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
+                    "width": node.width,
+                    "upstream": [up.path for up in node.upstream],
+                    "details": {"tags": list(node.definition.tags), "builds": node.definition.builds},
+                }
+            )
+            width = node.width if node.mapped else 1
+            if width is not None and node.path not in self._listed:
+                self._counts[node.path, states.PENDING] += width
+                self._listed.add(node.path)
+
+    def set_width(self, path: str, width: int) -> None:
+        """A map learned its width."""
+        self.size += 1
+        self._nodes.append({"path": path, "width": width})
+        if path not in self._listed:
+            self._counts[path, states.PENDING] += width
+            self._listed.add(path)
+
+    def add(self, event: Event) -> bool:
+        """Record an event. False where it is not new, or not legal."""
+        if isinstance(event, LogLine):
+            self.size += 1
+            self._logs.append(
+                {
+                    "path": event.path,
+                    "idx": event.index,
+                    "attempt": event.attempt,
+                    "time": event.time,
+                    "level": event.level,
+                    "logger": event.logger,
+                    "message": event.message,
+                }
+            )
+            return True
+        return self._add_state(event) if isinstance(event, TaskEvent) else True
+
+    def _add_state(self, event: TaskEvent) -> bool:
+        who = event.path, event.index
+        before = self._current.get(who, states.PENDING)
+        if event.type not in states.TASK_TRANSITIONS[before]:
+            if not (before in states.FINAL or event.type == before):
+                logger.warning("%s: %s cannot follow %s; not recorded", label(*who), event.type, before)
+            return False
+        self.size += 2
+        self._current[who] = event.type
+        row = self._task_runs.setdefault(who, {"path": event.path, "idx": event.index})
+        row.update(state=event.type, message=event.message, time=event.time)
+        if event.attempt:
+            row["attempt"] = event.attempt
+        if event.type == states.RUNNING:
+            row["started"], row["ended"], row["worker"] = event.time, None, event.worker
+        elif event.type in states.FINAL:
+            row["ended"] = event.time
+            row["reference"] = event.reference.to_dict() if event.reference is not None else None
+        if event.type in states.FINAL or event.details is not None:
+            row["details"] = event.details
+        self._transitions.append(
+            {
+                "path": event.path,
+                "idx": event.index,
+                "state": event.type,
+                "message": event.message,
+                "time": event.time,
+                "attempt": event.attempt,
+            }
+        )
+        self._counts[event.path, event.type] += 1
+        if event.index != NO_INDEX or event.path in self._listed:
+            self._counts[event.path, before] -= 1
+        if event.attempt:
+            self._add_attempt(event)
+        return True
+
+    def _add_attempt(self, event: TaskEvent) -> None:
+        row = self._attempts.setdefault(
+            (event.path, event.index, event.attempt), {"path": event.path, "idx": event.index, "attempt": event.attempt}
+        )
+        row["state"] = event.type
+        if event.type == states.RUNNING:
+            row["started"], row["worker"] = event.time, event.worker
+        else:
+            row["ended"] = event.time
+            row["error"] = event.details
+
+    def add_log(self, time: float, level: int, message: str, *, path: str | None = None, index: int = NO_INDEX) -> None:
+        """A line of the framework's own: about the run, or about a task run."""
+        self.size += 1
+        self._logs.append(
+            {
+                "path": path,
+                "idx": index,
+                "attempt": 0,
+                "time": time,
+                "level": level,
+                "logger": "dataflow",
+                "message": message,
+            }
+        )
+
+    def add_hook(self, time: float, hook: str, state: str, error: str | None, path: str | None, index: int) -> None:
+        """A hook was called."""
+        self.size += 1
+        self._hooks.append({"path": path, "idx": index, "hook": hook, "state": state, "error": error, "time": time})
+
+    def set_run(self, time: float, state: str, message: str = "", **columns: object) -> None:
+        """The run entered a state."""
+        self.size += 1
+        self._run = {**(self._run or {}), "state": state, "message": message, **columns}
+        self._transitions.append(
+            {"path": None, "idx": NO_INDEX, "state": state, "message": message, "time": time, "attempt": 0}
+        )
+
+    def take(self) -> Batch | None:
+        """What was gathered since the last time, or None."""
+        if not self.size:
+            return None
+        batch = Batch(
+            run=self._run,
+            nodes=self._nodes,
+            task_runs=list(self._task_runs.values()),
+            transitions=self._transitions,
+            attempts=list(self._attempts.values()),
+            logs=self._logs,
+            counts={key: n for key, n in self._counts.items() if n},
+            hooks=self._hooks,
+        )
+        self._clear()
+        return batch

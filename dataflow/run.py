@@ -1,0 +1,656 @@
+"""A run, as its user holds it: its state, results and logs, live or years later; and the doors to start it and take it
+up again.
+
+All that is told comes from the record and the result store, so a Run in the process that drives it and one from
+`get_run` say the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING, overload
+
+from dataflow import settings, states
+from dataflow.definition import Hook
+from dataflow.engine import Assignment, Driver
+from dataflow.errors import (
+    NoSuchRun,
+    NoSuchTask,
+    NotFinished,
+    RunFailed,
+    RunNotResumable,
+    TaskFailed,
+)
+from dataflow.events import NO_INDEX, label
+from dataflow.graph import Graph, Node
+from dataflow.names import readable_name
+from dataflow.outcome import Missing
+from dataflow.report import report
+from dataflow.states import State
+from dataflow.structure import replace
+from dataflow.works import Known
+from dataflow_storage import Reference, ResultStore, RunNotFound, RunStore
+from dataflow_storage.errors import AmbiguousRun, StaleOwner
+from dataflow_storage.rows import LogRow, RunRow, TaskRunRow
+
+if TYPE_CHECKING:
+    from dataflow_executors import Executor
+
+MOST_FAILED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """In a stored output: the value of a node."""
+
+    path: str
+    mapped: bool
+
+
+class TaskRun:
+    """One node in one run, or one child of a mapped one.
+
+    Its attributes are those of its record: `path`, `index` (None where not mapped), `state`, `attempt`, `started` and
+    `ended` (datetimes, UTC), `worker`, `reference` (where the result is).
+    """
+
+    def __init__(self, run: Run, row: TaskRunRow) -> None:
+        self._run, self._row = run, row
+        self.path = row.path
+        self.index = None if row.idx == NO_INDEX else row.idx
+        self.attempt = row.attempt
+        self.worker = row.worker
+        self.reference = Reference.from_dict(row.reference) if row.reference else None
+
+    @property
+    def state(self) -> State:
+        """Its state when this object was made."""
+        return State(
+            type=self._row.state, message=self._row.message, time=self._row.time or 0.0, details=self._row.details or {}
+        )
+
+    @property
+    def started(self) -> datetime | None:
+        """When its last attempt began (UTC)."""
+        return _moment(self._row.started)
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it became final (UTC)."""
+        return _moment(self._row.ended)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of its last attempt."""
+        return None if self._row.started is None or self._row.ended is None else self._row.ended - self._row.started
+
+    @property
+    def label(self) -> str:
+        """How people write it, such as `clean[3]`."""
+        return label(self.path, self._row.idx)
+
+    def result(self) -> object:
+        """Its value.
+
+        Raises
+        ------
+        TaskFailed
+            It has none: it failed, was skipped or cancelled.
+        NotFinished
+            It is not final yet.
+        """
+        return self._run._value(self._row)
+
+    def logs(self, level: int = 0) -> list[LogRow]:
+        """Its log lines, in order, of at least this level."""
+        return self._run._store.logs(self._run.id, path=self.path, idx=self._row.idx, level=level)
+
+    def __repr__(self) -> str:
+        return f"TaskRun({self.label}: {self._row.state}{f', {self._row.message}' if self._row.message else ''})"
+
+
+class TaskRuns(Sequence[TaskRun]):
+    """The children of a mapped node, by index; each is read when it is asked for."""
+
+    def __init__(self, run: Run, path: str, width: int) -> None:
+        self._run, self.path, self._width = run, path, width
+
+    def __len__(self) -> int:
+        return self._width
+
+    @overload
+    def __getitem__(self, index: int) -> TaskRun: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TaskRun]: ...
+    def __getitem__(self, index: int | slice) -> TaskRun | list[TaskRun]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(self._width))]
+        where = index + self._width if index < 0 else index
+        rows = self._run._store.task_runs(self._run.id, path=self.path, idx=where) if 0 <= where < self._width else []
+        if not rows:
+            if 0 <= where < self._width:
+                return TaskRun(self._run, _pending(self._run.id, self.path, where))
+            raise IndexError(f"{self.path} has {self._width} children; there is none with index {index}")
+        return TaskRun(self._run, rows[0])
+
+    def __iter__(self) -> Iterator[TaskRun]:
+        rows = {row.idx: row for row in self._run._store.task_runs(self._run.id, path=self.path)}
+        for index in range(self._width):
+            yield TaskRun(self._run, rows.get(index) or _pending(self._run.id, self.path, index))
+
+    def result(self) -> list[object]:
+        """The children's values, those that were skipped left out."""
+        return [child.result() for child in self if child.state.type != states.SKIPPED]
+
+    def __repr__(self) -> str:
+        counts = self._run._store.counts(self._run.id).get(self.path, {})
+        return (
+            f"TaskRuns({self.path} × {self._width}: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))})"
+        )
+
+
+class Run:
+    """One execution of a graph.
+
+    Attributes: `id`, `name`, `flow`, `parameters`. Make one with `flow.run()`, `flow.submit()` or `get_run()`.
+    """
+
+    def __init__(self, store: RunStore, row: RunRow, driver: Driver | None = None, graph: Graph | None = None) -> None:
+        self._store = store
+        self._driver = driver
+        self._graph = graph
+        self._thread: threading.Thread | None = None
+        self._options: Mapping[str, object] = {}
+        self.id, self.name, self.flow = row.id, row.name, row.flow
+        self.parameters: Mapping[str, object] = row.parameters
+        self._results_url = row.results_url or settings.results_url()
+
+    # What it tells ----------------------------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> RunRow:
+        """The run's row as it is now."""
+        return self._store.find(self.id)
+
+    @property
+    def state(self) -> State:
+        """The run's state now."""
+        row = self.record
+        return State(type=row.state, message=row.message, time=row.ended or row.started or row.created)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many task runs of each node (by path) are in each state."""
+        return self._store.counts(self.id)
+
+    @property
+    def task_runs(self) -> list[TaskRun]:
+        """Every task run that has begun or ended, in the order of the graph. Operators on nodes are left out."""
+        nodes = {node.path: node for node in self._store.nodes(self.id)}
+        rows = [
+            row for row in self._store.task_runs(self.id) if row.path not in nodes or nodes[row.path].kind != "internal"
+        ]
+        rows.sort(key=lambda row: (nodes[row.path].position if row.path in nodes else len(nodes), row.idx))
+        return [TaskRun(self, row) for row in rows]
+
+    def __getitem__(self, path: str) -> TaskRun | TaskRuns:
+        """The task run with this path, such as `clean`, `clean[3]` or `report/clean`; of a mapped node its children."""
+        nodes = {node.path: node for node in self._store.nodes(self.id)}
+        base, bracket, index = path.rpartition("[")
+        if path not in nodes and bracket and base in nodes and index.endswith("]") and index[:-1].isdigit():
+            return TaskRuns(self, base, nodes[base].width or 0)[int(index[:-1])]
+        node = nodes.get(path)
+        if node is None:
+            raise NoSuchTask(self.name, path, list(nodes))
+        rows = self._store.task_runs(self.id, path=path, idx=NO_INDEX)
+        if node.kind == "map" and not rows:
+            return TaskRuns(self, path, node.width or 0)
+        return TaskRun(self, rows[0] if rows else _pending(self.id, path, NO_INDEX))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [node.path for node in self._store.nodes(self.id)]
+
+    def logs(self, level: int = 0) -> list[LogRow]:
+        """All log lines of the run and its tasks, of at least this level: each task's in its own order."""
+        return self._store.logs(self.id, level=level)
+
+    @property
+    def report(self) -> str:
+        """What went wrong, for a person."""
+        failed = self._store.task_runs(self.id, states=sorted(states.FAILURE), limit=MOST_FAILED)
+        return report(self.record, failed)
+
+    def result(self) -> object:
+        """What the flow returned, in its shape.
+
+        Raises
+        ------
+        RunFailed
+            The run did not succeed.
+        NotFinished
+            It is not over.
+        """
+        row = self.record
+        if row.state not in states.RUN_FINAL:
+            raise NotFinished(f"run {self.name}", row.state)
+        if row.state != states.SUCCESS:
+            raise RunFailed(self, self.report)
+        import cloudpickle
+
+        assert isinstance(row.outputs, Mapping)
+        outputs = cloudpickle.loads(base64.b64decode(str(row.outputs["pickle"])))
+        return replace(outputs, OutputRef, self._output)
+
+    def _output(self, wanted: OutputRef) -> object:
+        rows = self._store.task_runs(self.id, path=wanted.path)
+        if not wanted.mapped or (rows and rows[0].idx == NO_INDEX):
+            if rows and rows[0].state == states.SKIPPED:
+                return Missing(TaskRun(self, rows[0]).state)
+            return self._value(rows[0])
+        return [self._value(row) for row in sorted(rows, key=lambda row: row.idx) if row.state != states.SKIPPED]
+
+    def _value(self, row: TaskRunRow) -> object:
+        who = label(row.path, row.idx)
+        if row.state not in states.FINAL:
+            raise NotFinished(who, row.state)
+        if row.state not in states.WITH_VALUE:
+            details = row.details or {}
+            raise TaskFailed(
+                who, State(type=row.state, message=row.message), str(details.get("text") or row.message or row.state)
+            )
+        if self._driver is not None and (row.path, row.idx) in self._driver.values:
+            return self._driver.values[row.path, row.idx]
+        if row.reference is None:
+            raise TaskFailed(who, State(type=row.state), "its value was not stored (persist=False)")
+        return self._results.get(Reference.from_dict(row.reference))
+
+    @property
+    def _results(self) -> ResultStore:
+        return open_results(self._results_url)
+
+    def __repr__(self) -> str:
+        row = self.record
+        took = f", {(row.ended or time.time()) - row.started:.1f} s" if row.started else ""
+        return f"Run({self.name}: {self.flow}, {row.state}{f', {row.message}' if row.message else ''}{took})"
+
+    # What it does -----------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run is over or paused. Ctrl-C once cancels it cleanly, twice stops it at once.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            At most this many seconds; the run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with _interruptible(self._driver):
+            while deadline is None or time.monotonic() < deadline:
+                left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
+                if self._driver is not None:
+                    if self._driver.finished.wait(left):
+                        break
+                elif self.record.state in states.RUN_FINAL | {states.PAUSED}:
+                    break
+                else:
+                    time.sleep(left)
+        return self
+
+    def __await__(self) -> Iterator[object]:
+        return asyncio.to_thread(self.wait).__await__()
+
+    def cancel(self) -> None:
+        """Stop the run cleanly: what runs may finish, nothing else starts.
+
+        Raises
+        ------
+        RunNotResumable
+            Another process drives it.
+        """
+        if self._driver is not None and not self._driver.finished.is_set():
+            self._driver.cancel()
+        elif self.record.state not in states.RUN_FINAL:
+            # Nobody drives it, or its driver died: taken up only to be ended. The lease tells where somebody does.
+            self._again("sync", raise_on_failure=False, refusal="", cancelled=True)
+
+    def resume(self, *, executor: object = None, raise_on_failure: bool = True) -> Run:
+        """Let a paused run go on, approving what waits for approval; or take up a crashed or cancelled one.
+
+        What succeeded is kept.
+
+        Raises
+        ------
+        RunNotResumable
+            It succeeded, or runs in another process.
+        RunFailed
+            It ended in failure.
+        """
+        if self._driver is not None and not self._driver.finished.is_set():
+            self._driver.resume()
+            return self.wait()
+        return self._again(executor, raise_on_failure, "there is nothing to resume.")
+
+    def retry(self, *, executor: object = None, raise_on_failure: bool = True) -> Run:
+        """Run again what did not succeed, in this same run, with a new retry budget. What succeeded is kept.
+
+        Raises
+        ------
+        RunNotResumable
+            It succeeded, or is still running.
+        RunFailed
+            It ended in failure.
+        """
+        if self._driver is not None and not self._driver.finished.is_set():
+            raise RunNotResumable(self.name, self.record.state, "wait until it is over.")
+        return self._again(executor, raise_on_failure, "there is nothing to retry; run the flow for a new run.")
+
+    def _again(self, executor: object, raise_on_failure: bool, refusal: str, *, cancelled: bool = False) -> Run:
+        row = self.record
+        if row.state == states.SUCCESS:
+            raise RunNotResumable(self.name, row.state, refusal)
+        task_runs = self._store.task_runs(self.id)
+        known: dict[tuple[str, int], Known] = {}
+        for one in task_runs:
+            if one.state in states.SUCCESSFUL:
+                reference = Reference.from_dict(one.reference) if one.reference else None
+                known[one.path, one.idx] = Known(one.state, one.message, reference)
+        paused = {(one.path, one.idx) for one in task_runs if one.state == states.PAUSED}
+        hooks, log_prints = self._hooks()
+        driver = Driver(
+            Assignment(
+                run_id=self.id,
+                run_name=self.name,
+                graph=self._load_graph(),
+                logical_time=row.created,
+                executor=choose_executor(executor),
+                results=self._results,
+                runs=self._store,
+                known=known,
+                attempts={(one.path, one.idx): one.attempt for one in task_runs},
+                resumed=frozenset(paused),
+                recorded={(one.path, one.idx): one.state for one in task_runs},
+                listed=frozenset(self._store.counts(self.id)),
+                hooks=hooks,
+                view=self._view,
+                log_prints=log_prints,
+                before=row.state,
+            )
+        )
+        if cancelled:
+            driver.cancel()
+        before, self._driver = self._driver, driver
+        try:
+            launch(self)
+        except RunNotResumable:
+            self._driver = before
+            raise
+        self.wait()
+        return finish(self, raise_on_failure)
+
+    def _hooks(self) -> tuple[Mapping[str, Hook], bool]:
+        hooks = self._options.get("hooks", {})
+        assert isinstance(hooks, Mapping)
+        return hooks, bool(self._options.get("log_prints"))
+
+    def _load_graph(self) -> Graph:
+        if self._graph is None:
+            import cloudpickle
+
+            blob = self._store.graph(self.id)
+            if blob is None:
+                raise RunNotResumable(
+                    self.name, self.record.state, "its graph could not be stored; run the flow again."
+                )
+            graph = cloudpickle.loads(blob)
+            assert isinstance(graph, Graph)
+            self._graph = graph
+        return self._graph
+
+    def _view(self, path: str | None, index: int) -> object:
+        if path is None:
+            return self
+        if self._driver is not None:
+            self._driver.flush()
+        rows = self._store.task_runs(self.id, path=path, idx=index)
+        return TaskRun(self, rows[0] if rows else _pending(self.id, path, index))
+
+
+# Starting
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def start(
+    graph: Graph,
+    *,
+    executor: object = None,
+    results: str | None = None,
+    tags: Sequence[str] = (),
+    version: str = "",
+    hooks: Mapping[str, Hook] | None = None,
+    log_prints: bool | None = None,
+    parameters: Mapping[str, object] | None = None,
+) -> Run:
+    """Put a graph on record as a run and begin to drive it.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to run.
+    executor : Executor, str, Client, cluster or None
+        Where; see `dataflow_executors.choose`.
+    results : str, optional
+        URL of the result store.
+    tags, version, hooks, log_prints
+        Of the flow.
+    parameters : mapping, optional
+        The parameters as plain JSON data, secrets masked.
+    """
+    chosen = choose_executor(executor)
+    store = open_runs()
+    now = time.time()
+    run_id = uuid.uuid4().hex
+    results_store = open_results(results or settings.results_url())
+    name = store.create_run(
+        {
+            "id": run_id,
+            "name": readable_name(),
+            "flow": graph.flow,
+            "version": version,
+            "parameters": dict(parameters or {}),
+            "tags": list(tags),
+            "state": states.PENDING,
+            "message": "",
+            "created": now,
+            "executor": chosen.name,
+            "results_url": results_store.url,
+            "outputs": _stored_outputs(graph),
+            "graph": _stored_graph(graph),
+            "details": {},
+        }
+    )
+    run = Run(store, store.find(run_id), graph=graph)
+    prints = bool(settings.get("tasks.log_prints")) if log_prints is None else log_prints
+    run._options = {"hooks": dict(hooks or {}), "log_prints": prints}
+    run._driver = Driver(
+        Assignment(
+            run_id=run_id,
+            run_name=name,
+            graph=graph,
+            logical_time=now,
+            executor=chosen,
+            results=results_store,
+            runs=store,
+            hooks=hooks or {},
+            view=run._view,
+            log_prints=prints,
+        )
+    )
+    return run
+
+
+def launch(run: Run) -> None:
+    """Drive a run: in a thread of its own, or here where the executor is inline."""
+    driver = run._driver
+    assert driver is not None
+    try:
+        driver.claim()
+    except StaleOwner as error:
+        raise RunNotResumable(run.name, run.record.state, str(error)) from error
+    if driver.work.executor.inline:
+        with _interruptible(driver):
+            driver.drive()
+        return
+    run._thread = threading.Thread(target=driver.drive, name=f"dataflow-{run.name}", daemon=True)
+    run._thread.start()
+
+
+def finish(run: Run, raise_on_failure: bool) -> Run:
+    """The run when it is over; raises for one that did not succeed, and for what broke before anything ran.
+
+    Raises
+    ------
+    RunFailed
+        It failed, was cancelled or crashed.
+    """
+    driver = run._driver
+    assert driver is not None
+    error = driver.error
+    if error is not None and (driver.fragments == 0 or not isinstance(error, Exception)):
+        raise error
+    if raise_on_failure and run.record.state in states.RUN_FINAL - {states.SUCCESS}:
+        raise RunFailed(run, run.report) from error
+    return run
+
+
+def choose_executor(given: object) -> Executor:
+    """The executor that was asked for, else the configured one, else the default."""
+    from dataflow_executors import choose
+
+    return choose(settings.get("executor") if given is None else given)  # type: ignore[arg-type]
+
+
+def open_results(url: str) -> ResultStore:
+    """The result store at a URL, as configured."""
+    options = settings.get("results.storage_options")
+    root = settings.get("results.target_root")
+    return ResultStore(
+        url,
+        dict(options) if isinstance(options, Mapping) else {},
+        target_root=None if root is None else str(root),
+        fsync=bool(settings.get("results.fsync")),
+    )
+
+
+def open_runs() -> RunStore:
+    """The record of runs, as configured."""
+    url = settings.runs_url()
+    if "://" not in url:
+        from pathlib import Path
+
+        Path(url).parent.mkdir(parents=True, exist_ok=True)
+    return RunStore(url)
+
+
+def get_run(reference: str) -> Run:
+    """A run on record, also one of another process or of long ago.
+
+    Parameters
+    ----------
+    reference : str
+        Its id, name or a prefix of its id (4 digits at least), `"@last"` or `"@last-failed"`.
+
+    Raises
+    ------
+    NoSuchRun
+        None, or more than one, goes by it.
+    """
+    store = open_runs()
+    try:
+        return Run(store, store.find(reference))
+    except (RunNotFound, AmbiguousRun) as error:
+        raise NoSuchRun(str(error)) from error
+
+
+def get_runs(*, flow: str | None = None, state: str | None = None, limit: int = 50) -> list[Run]:
+    """Runs on record, newest first."""
+    store = open_runs()
+    return [Run(store, row) for row in store.runs(flow=flow, state=state, limit=limit)]
+
+
+@contextmanager
+def _interruptible(driver: Driver | None) -> Iterator[None]:
+    """Ctrl-C once: a clean cancel. Twice: at once."""
+    if driver is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    presses = 0
+
+    def pressed(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        if presses == 1:
+            driver.cancel()
+            return
+        driver.abort()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stored_graph(graph: Graph) -> bytes | None:
+    import cloudpickle
+
+    try:
+        return bytes(
+            cloudpickle.dumps(
+                Graph(flow=graph.flow, nodes=graph.nodes, outputs=graph.outputs, parameters=graph.parameters)
+            )
+        )
+    except Exception:
+        # A constant that cannot be pickled: the run goes on here, and cannot be taken up in another process; resume
+        # says so.
+        return None
+
+
+def _stored_outputs(graph: Graph) -> dict[str, str]:
+    import cloudpickle
+
+    def reference(node: Node) -> OutputRef:
+        return OutputRef(node.path, node.mapped)
+
+    return {"pickle": base64.b64encode(cloudpickle.dumps(replace(graph.outputs, Node, reference))).decode()}
+
+
+def _pending(run_id: str, path: str, index: int) -> TaskRunRow:
+    return TaskRunRow(
+        run_id=run_id,
+        path=path,
+        idx=index,
+        state=states.PENDING,
+        message="",
+        time=None,
+        attempt=0,
+        started=None,
+        ended=None,
+        worker=None,
+        reference=None,
+        details=None,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,189 @@
+"""What is ready becomes the next fragment: single nodes with all that can follow them, maps batch by batch.
+
+One decision, without I/O: `Sender.fragment` returns what must be submitted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dask._task_spec import Task as DaskTask
+
+from dataflow.board import Board, group_of
+from dataflow.encode import Encoder
+from dataflow.graph import Node
+from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, nodes_of
+from dataflow_executors.base import Fragment
+
+Tasks = dict[str, DaskTask]
+Annotations = dict[str, Mapping[str, object]]
+
+
+@dataclass(kw_only=True)
+class Flight:
+    """What one fragment in flight holds, by Dask key. `alone`: one task run that may have killed its worker."""
+
+    tasks: Tasks = field(default_factory=dict)
+    annotations: Annotations = field(default_factory=dict)
+    singles: dict[str, Single] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)  # batches and measurings
+    alone: bool = False
+
+
+class Sender:
+    """Makes fragments.
+
+    Parameters
+    ----------
+    board : Board
+        What is known.
+    encoder : Encoder
+        Makes Dask tasks.
+    slots : int
+        Worker threads.
+    """
+
+    def __init__(self, board: Board, encoder: Encoder, slots: int) -> None:
+        self._board, self._encoder, self._slots = board, encoder, slots
+
+    def fragment(self, number: int, flight: Flight, suspects: deque[Owner]) -> Fragment | None:
+        """The next fragment, noted in `flight`; None where nothing is ready.
+
+        Parameters
+        ----------
+        number : int
+            The fragment's id.
+        flight : Flight
+            Empty; takes what is sent.
+        suspects : deque of Owner
+            Where there are any, one of them goes, alone.
+        """
+        joined: list[Item] = []
+        if suspects:
+            self._send_suspect(flight, suspects)
+        candidates = self._board.candidates
+        while candidates and not flight.alone:
+            item = candidates.popleft()
+            if not item.is_ready:
+                continue
+            if isinstance(item, Single):
+                self._send_single(item, flight)
+            else:
+                assert isinstance(item, Group)
+                self._send_group(item, flight)
+                if item.width is None or item.unsent or not (self._board.chains or _all_in(item, flight)):
+                    continue
+            self._board.join(item)
+            joined.append(item)
+        return self._seal(number, flight, joined) if flight.tasks else None
+
+    def _seal(self, number: int, flight: Flight, joined: list[Item]) -> Fragment:
+        keep: set[str] = set()
+        for key, single in flight.singles.items():
+            if self._must_keep(single):
+                self._board.hold(single, key)
+                keep.add(key)
+        for key, group in flight.groups.items():
+            if key == group.measure_key or self._must_keep(group):
+                self._board.hold(group, key)
+                keep.add(key)
+        if not self._board.chains:
+            for item in joined:
+                item.counted = False
+                for consumer in item.consumers:
+                    consumer.joined -= 1
+        return Fragment(id=number, tasks=flight.tasks, keep=frozenset(keep), annotations=flight.annotations)
+
+    def _must_keep(self, item: Item) -> bool:
+        """Whether a value may be needed by a fragment to come."""
+        if self._board.must_stay(item) or (isinstance(item, Single) and item.stands_for):
+            return True
+        unstored = any(not node.policy.persist for node in nodes_of(item))
+        if isinstance(item, Group) and unstored and len(item.parts) > 1:
+            return True
+        if item.open_consumers == 0:
+            return False
+        if unstored or self._board.deferrable or len(item.consumers) < item.open_consumers:
+            return True
+        return any(consumer.status != FLYING for consumer in item.consumers)
+
+    def _send_single(self, item: Single, flight: Flight) -> None:
+        item.key = self._encoder.new_key(item.node.name)
+        flight.tasks[item.key] = self._encoder.single(item)
+        _annotate(flight.annotations, item.key, item.node)
+        flight.singles[item.key] = item
+
+    def _send_group(self, group: Group, flight: Flight) -> None:
+        if group.width is None:
+            walked = [group_of(self._board.items, part) for part in group.each]
+            if group.needs_measuring and not group.measuring and all(other.width is not None for other in walked):
+                group.measuring = True
+                group.measure_key = self._encoder.new_key(f"{group.node.name}_width")
+                flight.tasks[group.measure_key] = self._encoder.measure(group)
+                flight.groups[group.measure_key] = group
+            return
+        while len(group.batches) < 2 * self._slots + 2:
+            indices = self._next_batch(group)
+            if not indices:
+                return
+            self._send_batch(group, indices, flight)
+
+    def _send_batch(self, group: Group, indices: list[int], flight: Flight) -> None:
+        key = self._encoder.new_key(group.node.name)
+        for index in indices:
+            group.place[index] = FLYING
+            group.key_of[index] = key
+        group.unsent -= len(indices)
+        group.batches[key] = indices
+        flight.tasks[key] = self._encoder.batch(group, key, indices)
+        _annotate(flight.annotations, key, group.node)
+        flight.groups[key] = group
+
+    def _next_batch(self, group: Group) -> list[int]:
+        batch = group.node.policy.batch
+        size = group.size if batch == "auto" else int(batch) or 1
+        indices: list[int] = []
+        while len(indices) < size:
+            index = group.next_index()
+            if index is None:
+                break
+            indices.append(index)
+        return sorted(indices)
+
+    def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:
+        """One task run alone, with nothing else in flight: if its worker dies again, it is the one."""
+        while suspects and not flight.tasks:
+            owner = suspects.popleft()
+            if isinstance(owner, Single):
+                if owner.is_ready:
+                    flight.alone = True
+                    self._send_single(owner, flight)
+                    owner.status = FLYING
+                else:
+                    self._board.candidates.append(owner)
+            else:
+                group, index = owner
+                if group.is_ready and group.place[index] == WAITING and not group.waits.get(index):
+                    flight.alone = True
+                    self._send_batch(group, [index], flight)
+                else:
+                    self._board.candidates.append(group)
+
+
+def _all_in(group: Group, flight: Flight) -> bool:
+    return all(key in flight.groups for key in group.batches)
+
+
+def _annotate(annotations: dict[str, Mapping[str, object]], key: str, node: Node) -> None:
+    policy = node.policy
+    told: dict[str, object] = {}
+    if policy.resources:
+        told["resources"] = dict(policy.resources)
+    if policy.priority:
+        told["priority"] = policy.priority
+    if policy.workers:
+        told["workers"] = list(policy.workers)
+    if told:
+        annotations[key] = told

@@ -1,0 +1,253 @@
+"""A worker process's part in a run: what was shipped once (the job, definitions, groups) and the way events go back.
+
+State: `_sessions`, one for each run that this process works for, the latest few; `_local`, what a driver in this very
+process registered, so that threads use the user's own objects and nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import pickle
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+from dataflow import capture
+from dataflow.calls import Group
+from dataflow.definition import Definition
+from dataflow.events import Event, Packed
+from dataflow.graph import Graph
+
+if TYPE_CHECKING:
+    from dataflow_storage import ResultStore
+
+FLUSH_SECONDS = 0.05
+FLUSH_EVENTS = 1000
+
+
+class Channel(Protocol):
+    """The way back to the driver."""
+
+    def send(self, payload: object) -> None: ...
+
+
+@dataclass(slots=True)
+class Control:
+    """What a driver in this process tells its tasks; a copy on another machine stays silent."""
+
+    cancelled: bool = False
+    aborted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is the same for every task of a run.
+
+    Parameters
+    ----------
+    run_id, run_name, flow : str
+        The run, and its flow's name.
+    parameters : mapping
+        The flow's parameters.
+    logical_time : float
+        Seconds since the epoch.
+    store : ResultStore
+        Where results are committed.
+    channel : Channel
+        Where events go.
+    log_prints : bool
+        Whether prints of bodies are log lines where their task does not say.
+    grace : float
+        Seconds between SIGTERM and SIGKILL at a timeout.
+    control : Control
+        The driver's word, in its own process.
+    """
+
+    run_id: str
+    run_name: str
+    flow: str
+    parameters: Mapping[str, object]
+    logical_time: float
+    store: ResultStore
+    channel: Channel
+    log_prints: bool
+    grace: float
+    control: Control = field(default_factory=Control)
+
+
+class Session:
+    """One process's part in one run."""
+
+    def __init__(self, token: str, job: Job) -> None:
+        self.token = token
+        self.job = job
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._lock = threading.Lock()
+        self._buffer: list[Event] = []
+        self._flusher: threading.Thread | None = None
+        self._named: dict[int, tuple[str, Definition]] = {}
+        self._unsent: dict[str, bytes] = {}
+        self._definitions: dict[str, Definition] = {}
+        self._groups: dict[str, Group] = {}
+
+    def definition(self, token: str) -> Definition:
+        """A definition that was shipped."""
+        found = self._definitions.get(token)
+        if found is None:
+            found = self._definitions[token] = cast(Definition, _load(token))
+        return found
+
+    def group(self, token: str) -> Group:
+        """A group of maps that was shipped."""
+        found = self._groups.get(token)
+        if found is None:
+            found = self._groups[token] = cast(Group, _load(token))
+        return found
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the driver is in this very process."""
+        return self.token in _local
+
+    def pack(self, graph: Graph) -> Packed:
+        """A graph that this worker built, as bytes for the driver; its definitions travel once from each worker."""
+        import cloudpickle
+
+        def name(found: object) -> str | None:
+            if not isinstance(found, Definition):
+                return None
+            if id(found) not in self._named:
+                token = f"{self.worker}:{len(self._named)}"
+                self._unsent[token] = cloudpickle.dumps(found)
+                self._named[id(found)] = token, found
+            return self._named[id(found)][0]
+
+        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+            def persistent_id(self, found: object) -> str | None:
+                return name(found)
+
+        buffer = io.BytesIO()
+        Pickler(buffer).dump(graph)
+        definitions, self._unsent = self._unsent, {}
+        return Packed(buffer.getvalue(), definitions)
+
+    def emit(self, event: Event, *, urgent: bool = False) -> None:
+        """Send an event to the driver: soon, or now where the driver must act on it."""
+        with self._lock:
+            self._buffer.append(event)
+            if self._flusher is None:
+                self._flusher = threading.Thread(target=self._flush_often, name="dataflow-events", daemon=True)
+                self._flusher.start()
+            if urgent or len(self._buffer) >= FLUSH_EVENTS:
+                self._send()
+
+    def flush(self) -> None:
+        """Send what is buffered."""
+        with self._lock:
+            self._send()
+
+    def _send(self) -> None:
+        # Under the lock: two senders would mix the order of one task's lines.
+        if self._buffer:
+            events, self._buffer = self._buffer, []
+            self.job.channel.send(events)
+
+    def _flush_often(self) -> None:
+        idle = 0.0
+        while True:
+            time.sleep(FLUSH_SECONDS)
+            with self._lock:
+                idle = 0.0 if self._buffer else idle + FLUSH_SECONDS
+                self._send()
+                if idle > 2.0:  # the run is over, or quiet: the next event starts another
+                    self._flusher = None
+                    return
+
+
+_sessions: OrderedDict[str, Session] = OrderedDict()
+_local: dict[str, object] = {}
+_guard = threading.Lock()
+KEPT_SESSIONS = 8
+
+
+def register(objects: Mapping[str, object]) -> None:
+    """Make objects known to tasks in this process, by token."""
+    _local.update(objects)
+
+
+def forget(tokens: list[str]) -> None:
+    """Drop what `register` made known, and the sessions among it."""
+    for token in tokens:
+        _local.pop(token, None)
+        _sessions.pop(token, None)
+
+
+def attach(token: str) -> Session:
+    """This process's session of the run with this token."""
+    session = _sessions.get(token)
+    if session is None:
+        with _guard:
+            session = _sessions.get(token)
+            if session is None:
+                session = Session(token, cast(Job, _load(token)))
+                if not session.is_local:
+                    capture.install()  # for the life of this worker; the driver's process does so for each run
+                _sessions[token] = session
+                while len(_sessions) > KEPT_SESSIONS:
+                    _sessions.popitem(last=False)[1].flush()
+    return session
+
+
+def _load(token: str) -> object:
+    if token in _local:
+        return _local[token]
+    import cloudpickle
+
+    from dataflow_executors import blobs
+
+    return cloudpickle.loads(blobs.get(token))
+
+
+def unpack(packed: Packed, definitions: dict[str, Definition]) -> Graph:
+    """The graph that a worker packed.
+
+    Parameters
+    ----------
+    packed : Packed
+        The graph, and definitions that this worker had not sent before.
+    definitions : dict
+        Those that came so far, by their names on the workers; extended.
+    """
+    import cloudpickle
+
+    definitions.update((name, cloudpickle.loads(pickled)) for name, pickled in packed.definitions.items())
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, name: str) -> Definition:
+            return definitions[name]
+
+    graph = Unpickler(io.BytesIO(packed.graph)).load()
+    assert isinstance(graph, Graph)
+    return graph
+
+
+def _after_fork() -> None:
+    # Locks and threads do not survive a fork.
+    global _guard
+    _guard = threading.Lock()
+    _sessions.clear()
+
+
+def _flush_all() -> None:
+    for session in list(_sessions.values()):
+        session.flush()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_flush_all)

@@ -1,0 +1,65 @@
+"""Walks plain containers: list, tuple, dict, set, named tuple, dataclass instance, nested; all else is a leaf."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_LEAVES = frozenset({int, float, str, bytes, bool, complex, type(None)})
+
+
+def find(value: object, kind: type[T]) -> Iterator[T]:
+    """Every instance of `kind` in a structure, left to right.
+
+    >>> list(find({"a": [1, "x"], "b": (2.0, {"c": 3})}, int))
+    [1, 3]
+    """
+    if isinstance(value, kind):
+        yield value
+    elif type(value) in _LEAVES:
+        return
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from find(item, kind)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            if type(item) not in _LEAVES or isinstance(item, kind):
+                yield from find(item, kind)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from find(getattr(value, field.name, None), kind)
+
+
+def replace(value: object, kind: type[T], new: Callable[[T], object]) -> object:
+    """The structure with every instance of `kind` replaced; parts without one stay the same objects.
+
+    >>> replace({"a": [1, "x"], "b": (2.0,)}, str, str.upper)
+    {'a': [1, 'X'], 'b': (2.0,)}
+    """
+    if isinstance(value, kind):
+        return new(value)
+    if type(value) in _LEAVES:
+        return value
+    if isinstance(value, dict):
+        made = {key: replace(item, kind, new) for key, item in value.items()}
+        return value if all(made[key] is value[key] for key in made) else made
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [replace(item, kind, new) for item in value]
+        if all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*items)  # type: ignore[arg-type]
+        if isinstance(value, tuple):
+            return tuple(items)
+        return items if isinstance(value, list) else type(value)(items)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changes = {}
+        for field in dataclasses.fields(value):
+            before = getattr(value, field.name, None)
+            after = replace(before, kind, new)
+            if after is not before and field.init:
+                changes[field.name] = after
+        return dataclasses.replace(value, **changes) if changes else value
+    return value

@@ -1,0 +1,136 @@
+"""Nodes become items of the plan: which maps run together, who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dataflow.definition import Definition, Policy
+from dataflow.encode import wanted_by
+from dataflow.graph import Flat, Graph, Node
+from dataflow.works import DONE, Group, Item, Part, Single, is_each, may_join, pointers
+
+
+def wire(nodes: Sequence[Node], items: dict[Node, Item], parts: dict[Node, Part], start: int) -> list[Item]:
+    """Make items of nodes, add them to `items` and `parts`, and connect them.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Nodes that join; their upstreams are among them or were wired before.
+    items, parts : dict
+        What each Node became; extended.
+    start : int
+        The first item's place in build order.
+
+    Returns
+    -------
+    list of Item
+        The new items in build order.
+    """
+    made: list[Item] = []
+    for node in nodes:
+        group = _group_for(node, items)
+        if group is not None:
+            part = Part(node, len(group.parts))
+            group.parts.append(part)
+            items[node], parts[node] = group, part
+        elif node.mapped:
+            group = Group(node, start + len(made))
+            items[node], parts[node] = group, group.parts[0]
+            made.append(group)
+        else:
+            items[node] = Single(node, start + len(made))
+            made.append(items[node])
+    for item in made:
+        if isinstance(item, Single):
+            _connect(item, [items[up] for up in item.node.upstream])
+        else:
+            assert isinstance(item, Group)
+            _connect_group(item, items, parts)
+    return made
+
+
+def _group_for(node: Node, items: Mapping[Node, Item]) -> Group | None:
+    """The group that a mapped node can join: that of the one map that it walks."""
+    if not node.mapped:
+        return None
+    walked = {items[value.value] for value in (*node.args, *node.kwargs.values()) if is_each(value)}  # type: ignore[attr-defined]
+    if len(walked) != 1:
+        return None
+    (group,) = walked
+    assert isinstance(group, Group)
+    fresh = group.width is None and group.status != DONE
+    return group if fresh and may_join(group, node) else None
+
+
+def _connect(item: Item, upstream: Sequence[Item]) -> None:
+    for up in dict.fromkeys(upstream):
+        item.upstream.append(up)
+        up.consumers.append(item)
+        up.open_consumers += 1
+        up.is_leaf = False
+        if up.status != DONE:
+            item.blockers += 1
+
+
+def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
+    whole: list[Item] = []
+    for up, each in wanted_by(group):
+        if not each:
+            whole.append(items[up])
+            continue
+        part = parts[up]
+        group.each.append(part)
+        part.followers.append(group)
+        _lend(items[up], group)
+    for part in group.parts:
+        for _, value in part.columns:
+            if isinstance(value.value, Node):
+                whole.append(items[value.value])
+                group.needs_measuring = True
+            elif isinstance(value, Flat) or not isinstance(value.value, Sequence):
+                raise AssertionError(f"{part.node.path}: a column that is neither a list nor a node")
+    for index, node in pointers(group):
+        group.item_waits.append((items[node], index))
+        _lend(items[node], group)
+    _connect(group, whole)
+
+
+def _lend(up: Item, group: Group) -> None:
+    """A group needs an item's value for some of its indices."""
+    up.is_leaf = False
+    up.open_consumers += 1
+    group.upstream.append(up)
+
+
+def _as_they_are(outputs: object) -> object:
+    return outputs
+
+
+_RETURN = Definition(name="return", fn=_as_they_are, policy=Policy(), internal=True)
+
+
+def return_node(graph: Graph, path: str) -> Node:
+    """The node that a deferred subflow ends as: the one that it returned, else one that has the shape that it returned.
+
+    Parameters
+    ----------
+    graph : Graph
+        What the subflow built.
+    path : str
+        The subflow's own path.
+    """
+    if isinstance(graph.outputs, Node) and not graph.outputs.mapped:
+        return graph.outputs
+    node = Node(
+        path=f"{path}/return",
+        definition=_RETURN,
+        args=(graph.outputs,),
+        kwargs={},
+        wait_for=(),
+        mapped=False,
+        width=None,
+        adder=None,
+    )
+    node.close()
+    return node

@@ -1,0 +1,264 @@
+"""What the plan knows of each node: Single for a plain one, Group for mapped ones that run together, Stage parts
+within.
+
+An *item* (Single or Group) is the thing that is submitted. It waits for `blockers` other items; those of them that are
+on their way in the same fragment (or, where the executor chains fragments, in any) are counted in `joined`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from dataflow.graph import Flat, Node, Walk
+from dataflow.outcome import Outcome
+from dataflow_storage import Reference
+
+WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
+
+
+class Known:
+    """How a task run ended, and where its value is.
+
+    Parameters
+    ----------
+    type, message : str
+        The final state.
+    reference : Reference, optional
+        The committed result.
+    key : str, optional
+        The Dask key of the task that returned its outcome; it may have been released.
+    single : bool
+        Under that key lies this one outcome, not a batch.
+    """
+
+    __slots__ = ("key", "message", "reference", "single", "type")
+
+    def __init__(
+        self,
+        type: str,
+        message: str = "",
+        reference: Reference | None = None,
+        key: str | None = None,
+        *,
+        single: bool = True,
+    ) -> None:
+        self.type, self.message, self.reference, self.key, self.single = type, message, reference, key, single
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome without the value: for consumers that load it, or need none."""
+        return Outcome(self.type, reference=self.reference, message=self.message)
+
+    def __repr__(self) -> str:
+        return f"Known({self.type})"
+
+
+class Item:
+    """What single nodes and groups have in common.
+
+    Parameters
+    ----------
+    order : int
+        Build order.
+    """
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.status = WAITING
+        self.blockers = 0
+        self.joined = 0
+        self.consumers: list[Item] = []
+        self.upstream: list[Item] = []  # what the blockers count
+        self.pointers: list[tuple[Group, int]] = []  # indices of groups that wait for this item
+        self.counted = False  # its consumers count it in `joined`
+        self.open_consumers = 0
+        self.keys: list[str] = []  # kept on the executor until the last consumer is done
+        self.returned = False
+        self.is_leaf = True  # nothing follows it
+        self.key: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Nothing that it waits for is missing."""
+        return self.status == WAITING and self.blockers == self.joined
+
+
+class Single(Item):
+    """A node that is not mapped.
+
+    State: `known` once it is final; `attempt` and `base` count attempts in all and up to the last retry of the run;
+    `stands_for`, the task runs (a deferred subflow, or a child of a mapped one) that end as this one does.
+    """
+
+    def __init__(self, node: Node, order: int) -> None:
+        super().__init__(order)
+        self.node = node
+        self.known: Known | None = None
+        self.attempt = self.base = self.strikes = 0
+        self.resumed = False
+        self.stands_for: list[Single | tuple[Group, int]] = []
+
+    def __repr__(self) -> str:
+        return f"Single({self.node.path}: {self.known or ('waiting', 'flying', 'held', 'done')[self.status]})"
+
+
+class Part:
+    """One mapped node of a group: what is known of each child."""
+
+    def __init__(self, node: Node, number: int) -> None:
+        self.node = node
+        self.number = number
+        self.known: list[Known | None] = []
+        self.whole: Known | None = None  # it ended without children
+        self.attempts: dict[int, tuple[int, int]] = {}  # by index: attempts in all, and up to the last retry of the run
+        self.followers: list[Group] = []  # groups that walk this one index by index
+
+    @property
+    def columns(self) -> list[tuple[str | int, Walk | Flat]]:
+        """The arguments that are walked, but for mapped nodes walked index by index."""
+        named: list[tuple[str | int, object]] = [*enumerate(self.node.args), *self.node.kwargs.items()]
+        return [(name, value) for name, value in named if isinstance(value, Walk | Flat) and not is_each(value)]
+
+
+def is_each(value: object) -> bool:
+    """Whether an argument of a map is a mapped node, walked index by index."""
+    return isinstance(value, Walk) and isinstance(value.value, Node) and value.value.mapped
+
+
+class Group(Item):
+    """Mapped nodes over one index.
+
+    State, for each index: `place` (WAITING, FLYING, HELD or DONE), `waits` (how many single task runs it waits for,
+    besides the group's own blockers), `strikes`. `ready` holds indices that can go, `fresh` is the first that never
+    went and waits for nothing. `measured` is None until the width is known; a group over a node is measured by a Dask
+    task of its own (`measure_key`), which then holds what is walked.
+    """
+
+    def __init__(self, node: Node, order: int) -> None:
+        super().__init__(order)
+        self.parts = [Part(node, 0)]
+        self.width: int | None = None
+        self.place = bytearray()
+        self.key_of: list[str | None] = []  # the latest batch that an index went with
+        self.item_waits: list[tuple[Item, int]] = []  # items of lists that are nodes, with their index
+        self.each: list[Part] = []  # parts of other groups that are walked index by index
+        self.waits: dict[int, int] = {}
+        self.ready: deque[int] = deque()
+        self.fresh = 0
+        self.remaining = 0
+        self.unsent = 0
+        self.measure_key: str | None = None
+        self.measuring = False
+        self.needs_measuring = False
+        self.batches: dict[str, Sequence[int]] = {}
+        self.holding: dict[int, float | None] = {}  # deferred: until when; None for a person or a subflow
+        self.resumed: set[tuple[int, int]] = set()  # by part and index
+        self.strikes: dict[int, int] = {}
+        self.token: str | None = None
+        self.size = 1
+        self.seconds_each: float | None = None
+        self.attempt = 0
+
+    @property
+    def node(self) -> Node:
+        """The first mapped node."""
+        return self.parts[0].node
+
+    def part(self, path: str) -> Part:
+        """The part of a mapped node."""
+        return next(part for part in self.parts if part.node.path == path)
+
+    def open(self, width: int) -> None:
+        """The width is known."""
+        self.width = self.remaining = self.unsent = width
+        self.place = bytearray(width)
+        self.key_of = [None] * width
+        for part in self.parts:
+            part.known = [None] * width
+
+    def is_final(self, index: int) -> bool:
+        """Whether every part has ended at an index."""
+        return all(part.known[index] is not None for part in self.parts)
+
+    def next_index(self) -> int | None:
+        """Take the next index that can go, or None."""
+        while self.ready:
+            index = self.ready.popleft()
+            if self.place[index] == WAITING and not self.waits.get(index):
+                return index
+        while self.width is not None and self.fresh < self.width:
+            index = self.fresh
+            self.fresh += 1
+            if self.place[index] == WAITING and not self.waits.get(index):
+                return index
+        return None
+
+    def give_back(self, index: int) -> None:
+        """An index that was taken, or had gone, is to go (again)."""
+        self.ready.append(index)
+
+    def learn(self, seconds: float, children: int, slots: int) -> None:
+        """Adapt the batch size to how long children take: aim at 0.2 s and at least 4 batches a worker thread."""
+        each = max(seconds / children, 1e-6)
+        self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
+        most = max(1, (self.width or 1) // (4 * slots))
+        self.size = max(1, min(int(BATCH_SECONDS / self.seconds_each), self.size * 16, most))
+
+    def __repr__(self) -> str:
+        names = " → ".join(part.node.path for part in self.parts)
+        return f"Group({names}: {'?' if self.width is None else f'{self.width - self.remaining}/{self.width}'})"
+
+
+BATCH_SECONDS = 0.2
+
+
+def may_join(group: Group, node: Node) -> bool:
+    """Whether a mapped node can run in the same batches as a group: it walks that group index by index and nothing
+    else, and all else that it waits for, the group waits for already.
+    """
+    policy, first = node.policy, group.node.policy
+    if node.definition.builds or group.node.definition.builds or False in (policy.batch, first.batch):
+        return False
+    if (policy.batch, policy.resources, policy.workers, policy.priority) != (
+        first.batch,
+        first.resources,
+        first.workers,
+        first.priority,
+    ):
+        return False
+    mine = {part.node for part in group.parts}
+    named = [*node.args, *node.kwargs.values()]
+    if any(isinstance(value, Walk | Flat) and not (is_each(value) and value.value in mine) for value in named):
+        return False
+    known = {up for part in group.parts for up in part.node.upstream} - mine
+    walked = {value.value for value in named if is_each(value)}  # type: ignore[attr-defined]
+    whole = [up for up in node.upstream if up not in walked]
+    # One of the group's own nodes taken whole would wait for the group, which waits for this node.
+    return all(up in known for up in whole) and not any(up in mine for up in whole)
+
+
+def pointers(group: Group) -> Iterator[tuple[int, Node]]:
+    """Items of the group's columns that are nodes, with their index."""
+    for part in group.parts:
+        for _, value in part.columns:
+            if isinstance(value.value, Sequence):
+                for index, item in enumerate(value.value):
+                    if isinstance(item, Node):
+                        yield index, item
+
+
+Owner = Single | tuple[Group, int]  # a task run that can be deferred or expanded
+
+
+def item_of(owner: Owner) -> Item:
+    """The item that a task run belongs to."""
+    return owner if isinstance(owner, Single) else owner[0]
+
+
+def nodes_of(item: Item) -> list[Node]:
+    """The nodes of an item."""
+    if isinstance(item, Single):
+        return [item.node]
+    assert isinstance(item, Group)
+    return [part.node for part in item.parts]
