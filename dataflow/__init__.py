@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from dataflow.context import Secret, context
 from dataflow.errors import DataflowError, RunFailed, TaskFailed
 from dataflow.flow import Flow, flow
-from dataflow.graph import Graph, Node, flatten, unmapped
+from dataflow.graph import Graph
+from dataflow.node import Node, flatten, unmapped
 from dataflow.outcome import Missing
 from dataflow.retries import backoff
 from dataflow.signals import Fail, Pause, Retry, Skip
@@ -16,7 +17,8 @@ from dataflow.states import State
 from dataflow.task import Task, task
 
 if TYPE_CHECKING:
-    from dataflow.run import Run, TaskRun, get_run, get_runs
+    from dataflow.run import Run, get_run, get_runs
+    from dataflow.task_runs import TaskRun
     from dataflow_executors import DaskExecutor, SyncExecutor, ThreadExecutor
     from dataflow_storage import ResultStore
 
@@ -60,7 +62,7 @@ _LAZY = {
     "ThreadExecutor": "dataflow_executors",
     "ResultStore": "dataflow_storage",
     "Run": "dataflow.run",
-    "TaskRun": "dataflow.run",
+    "TaskRun": "dataflow.task_runs",
     "get_run": "dataflow.run",
     "get_runs": "dataflow.run",
 }

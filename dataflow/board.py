@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataflow import states
 from dataflow.errors import MapError
 from dataflow.events import NO_INDEX, TaskEvent
-from dataflow.graph import Graph, Node
+from dataflow.graph import Graph
+from dataflow.node import Node
 from dataflow.task import STRICT
 from dataflow.walking import common_length
 from dataflow.wiring import wire
@@ -39,7 +40,7 @@ class Board:
     State: `items` and `parts` by Node, `by_path`, and `all` in build order; `open`, how many items are not done;
     `candidates`, items that may be ready; `live`, the keys that the executor keeps, each counted in `holds`, and
     `released`, those that nobody needs any more; `events`, what ended because something else did, and `nodes`, what
-    joined, both for the record; `deferrable`, whether something may have to be submitted again.
+    joined, and `widths`, what was learned, for the record; `deferrable`, whether something may have to go again.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Board:
         self.released: list[str] = []
         self.events: list[TaskEvent] = []
         self.nodes: list[Node] = []
+        self.widths: list[tuple[str, int]] = []
         self.deferrable = False
         self.add(graph.nodes, graph.returned)
 
@@ -128,7 +130,7 @@ class Board:
         }
         if len(widths) < len(group.each):
             return
-        lengths = {f"argument {name}": len(value.value) for name, value in group.parts[0].columns}  # type: ignore[arg-type]
+        lengths = {value.name: len(value.value) for _, value in group.parts[0].columns}  # type: ignore[arg-type]
         try:
             width = common_length(group.node.name, {**lengths, **widths}, strict=STRICT not in group.node.kwargs)
         except MapError as error:
@@ -138,6 +140,7 @@ class Board:
 
     def open_group(self, group: Group, width: int) -> None:
         group.open(width)
+        self.widths += [(part.node.path, width) for part in group.parts if part.node.width is None]
         for part in group.each:
             for index in range(width):
                 if part.known[index] is None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from dataflow.definition import Definition
 from dataflow.errors import GraphClosed
-from dataflow.graph import Graph, Node, check_acyclic, check_targets
+from dataflow.graph import Graph, check_acyclic, check_targets
+from dataflow.node import Node
 from dataflow.structure import find
 
 current: ContextVar[Builder | None] = ContextVar("dataflow_builder", default=None)

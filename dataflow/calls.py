@@ -36,7 +36,7 @@ class Item(Slot):
 
 
 class Pointer(Slot):
-    """In a column: the item is the value of the batch's upstream number `place`."""
+    """In an item of a column: the value of the batch's upstream number `place`."""
 
     __slots__ = ()
 
@@ -186,6 +186,8 @@ class BatchCall:
         Attempts made before (in all, and up to the last retry of the run) by (stage, index), where there were any.
     done : mapping
         Outcomes known already, by (stage, index): these do not run.
+    pointed : bool
+        Some items of columns have Pointers in them.
     resumed : frozenset
         What somebody approved or resumed, by (stage, index).
     """
@@ -198,6 +200,7 @@ class BatchCall:
     picks: tuple[Pick, ...] = ()
     attempts: Mapping[tuple[int, int], tuple[int, int]] | None = None
     done: Mapping[tuple[int, int], Pick] | None = None
+    pointed: bool = False
     resumed: frozenset[tuple[int, int]] = frozenset()
 
 
@@ -214,7 +217,6 @@ class Unit:
     attempt: int = 0
     base: int = 0
     resumed: bool = False
-    item: Outcome | None = None
 
     @property
     def key(self) -> str:

@@ -15,7 +15,7 @@ from dask._task_spec import TaskRef
 from dataflow import calls
 from dataflow.calls import BatchCall, Call, Children, Pick, Pointer, Slot
 from dataflow.definition import Definition
-from dataflow.graph import Flat, Node, Walk, Whole
+from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.runner import run_task
 from dataflow.structure import replace
@@ -107,7 +107,7 @@ class Encoder:
         upstream = list(dict.fromkeys(up for _, value in part.columns for up in _nodes_in(value)))
         picks = tuple(self._pick(up, sources) for up in upstream)
         slots = {up: Slot(place) for place, up in enumerate(upstream)}
-        names = [str(name) if isinstance(name, str) else f"argument {name + 1}" for name, _ in part.columns]
+        names = [value.name for _, value in part.columns]
         kwargs: dict[str, object] = {
             "names": names,
             "strict": STRICT not in node.kwargs,
@@ -160,11 +160,9 @@ class Encoder:
         picks = [self._pick(up, sources, indices if each else None) for up, each in wanted_by(group)]
         columns: dict[int, Sequence[Sequence[object]] | int] = {}
 
-        def pointed(item: object) -> object:
-            if isinstance(item, Node):
-                picks.append(self._pick(item, sources))
-                return Pointer(len(picks) - 1)
-            return item
+        def point(node: Node) -> Pointer:
+            picks.append(self._pick(node, sources))
+            return Pointer(len(picks) - 1)
 
         for part in group.parts:
             if not part.columns:
@@ -174,7 +172,7 @@ class Encoder:
                 columns[part.number] = len(picks) - 1
             else:
                 columns[part.number] = [
-                    [pointed(cast("Sequence[object]", value.value)[index]) for index in indices]
+                    [replace(cast("Sequence[object]", value.value)[index], Node, point) for index in indices]
                     for _, value in part.columns
                 ]
         done = {
@@ -198,6 +196,7 @@ class Encoder:
             picks=tuple(picks),
             attempts=attempts or None,
             done=done or None,
+            pointed=bool(group.item_waits),
             resumed=frozenset(pair for pair in group.resumed if pair[1] in indices),
         )
         return DaskTask(key, run_task, call, *sources.refs)

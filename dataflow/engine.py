@@ -13,80 +13,25 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from dataflow import capture, session, settings, states
-from dataflow.definition import Definition, Hook
-from dataflow.errors import PlaceError
-from dataflow.events import NO_INDEX, Event, Expanded, Measured, Packed, TaskEvent, label
+from dataflow.assignment import Assignment, check_places
+from dataflow.definition import Definition
+from dataflow.events import NO_INDEX, Event, Expanded, Packed, TaskEvent
 from dataflow.failure import describe, one_line
-from dataflow.graph import Graph, Node
+from dataflow.hooks import Hooks
 from dataflow.outcome import ABSENT, Batch, Outcome
 from dataflow.plan import Plan
 from dataflow.recorder import Recorder
 from dataflow.session import Control, Job
-from dataflow.works import Known
-from dataflow_executors import Executor
 from dataflow_executors.base import Done, Failed, Message, Sent
-from dataflow_storage import ResultStore, RunStore
 
 logger = logging.getLogger("dataflow")
 # How long events of a finished fragment may be on their way: they are shipped every 50 ms.
 GRACE_SECONDS = 2.0
 LEASE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """What a driver is to do.
-
-    Parameters
-    ----------
-    run_id, run_name : str
-        The run, which is on record already.
-    graph : Graph
-        What to run.
-    logical_time : float
-        Seconds since the epoch.
-    executor : Executor
-        Where; not started.
-    results : ResultStore
-        Where results go.
-    runs : RunStore
-        The record.
-    known, attempts, resumed : mapping, set
-        What is on record of task runs: final ones, attempts made, those that somebody let go on.
-    recorded : mapping
-        The state on record of each task run.
-    listed : set
-        Paths of the nodes on record.
-    hooks : mapping
-        The flow's own hooks.
-    view : callable
-        Makes what a hook is called with, from a path and an index (None and NO_INDEX: the run).
-    log_prints : bool
-        The flow's default for its tasks.
-    before : str
-        The state that the run is in.
-    """
-
-    run_id: str
-    run_name: str
-    graph: Graph
-    logical_time: float
-    executor: Executor
-    results: ResultStore
-    runs: RunStore
-    known: Mapping[tuple[str, int], Known] = field(default_factory=dict)
-    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    resumed: frozenset[tuple[str, int]] = frozenset()
-    recorded: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    listed: frozenset[str] = frozenset()
-    hooks: Mapping[str, Hook] = field(default_factory=dict)
-    view: Callable[[str | None, int], object]
-    log_prints: bool = False
-    before: str = states.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +63,12 @@ class Driver:
         self._late: dict[int, tuple[float, Mapping[str, BaseException]]] = {}
         self._submitting = False
         self._epoch = 0
+        self._thread = 0
         self._flushed = self._renewed = 0.0
         self._flush_seconds = float(str(settings.get("runs.flush")))
         self._positions = 0
         self._unpacked: dict[str, Definition] = {}
-        self._definitions: dict[str, Node] = {}
+        self._hooks = Hooks(assignment.hooks, assignment.view, self._recorder, self._control)
         self.fragments = 0
 
     # Orders from other threads
@@ -159,6 +105,7 @@ class Driver:
     def drive(self) -> None:
         """Run to the end. Whatever happens is on record; what broke the driver is in `error`."""
         work = self.work
+        self._thread = threading.get_ident()
         capture.install()
         try:
             self._enter(states.RUNNING, started=time.time())
@@ -219,7 +166,7 @@ class Driver:
             if plan.is_paused:
                 self._finish(states.PAUSED, "waits for approval: run.resume() lets it go on")
                 return
-            if not plan.in_flight and plan.next_due is None and self._inbox.empty() and not plan.is_done:
+            if plan.is_stuck and self._inbox.empty():
                 raise RuntimeError(
                     f"nothing can run, and these are not done: {[*plan.unfinished()][:5]}; please report this"
                 )
@@ -254,7 +201,8 @@ class Driver:
     def _receive(self, message: Message) -> None:
         self._inbox.put(message)
         # An inline executor runs the fragment in this very thread: the record must not wait for its end.
-        if self._submitting and self.work.executor.inline and time.monotonic() - self._flushed > self._flush_seconds:
+        busy = self._submitting and self.work.executor.inline and threading.get_ident() == self._thread
+        if busy and time.monotonic() - self._flushed > self._flush_seconds:
             self._drain()
             self.flush()
 
@@ -330,60 +278,20 @@ class Driver:
         self._plan.fold(event)
 
     def _record(self, event: Event) -> None:
-        if isinstance(event, Measured):
-            self._recorder.set_width(event.path, event.width)
-        elif self._recorder.add(event) and isinstance(event, TaskEvent):
-            self._call_hooks(event)
+        if self._recorder.add(event) and isinstance(event, TaskEvent):
+            self._hooks.task_changed(event)
 
     def _note_news(self) -> None:
         """What the plan decided itself goes on record too."""
-        events, nodes = self._plan.news()
-        if nodes:
-            self._recorder.add_nodes(nodes, self._positions)
-            self._positions += len(nodes)
-            self._definitions.update((node.path, node) for node in nodes if node.definition.hooks)
-        for event in events:
+        news = self._plan.news()
+        if news.nodes:
+            self._recorder.add_nodes(news.nodes, self._positions)
+            self._positions += len(news.nodes)
+            self._hooks.add(news.nodes)
+        for path, width in news.widths:
+            self._recorder.set_width(path, width)
+        for event in news.events:
             self._record(event._replace(time=time.time()))
-
-    # Hooks ------------------------------------------------------------------------------------------------------------
-
-    def _call_hooks(self, event: TaskEvent) -> None:
-        if not self._definitions:
-            return
-        node = self._definitions.get(event.path)
-        if node is not None:
-            details = {} if event.details is None else dict(event.details)
-            state = states.State(type=event.type, message=event.message, time=event.time, details=details)
-            self._call(node.definition.hooks, state, event.path, event.index)
-
-    def _call(self, hooks: Mapping[str, Hook], state: states.State, path: str | None, index: int) -> None:
-        names = ["on_state"]
-        if state.type in states.SUCCESSFUL:
-            names.append("on_success")
-        elif state.is_failure:
-            names.append("on_failure")
-        elif state.type == states.RETRYING:
-            names.append("on_retry")
-        for name in names:
-            hook = hooks.get(name)
-            if hook is None:
-                continue
-            error = None
-            if path is None:
-                self.flush()
-            try:
-                hook(self.work.view(path, index), state)
-            except Exception as broken:
-                error = one_line(describe(broken))
-                who = "the run" if path is None else label(path, index)
-                self._recorder.add_log(
-                    time.time(),
-                    logging.ERROR,
-                    f"{name} of {who} raised {error}\n{describe(broken)['text']}",
-                    path=path,
-                    index=index,
-                )
-            self._recorder.add_hook(time.time(), name, state.type, error, path, index)
 
     # Ending -----------------------------------------------------------------------------------------------------------
 
@@ -415,7 +323,7 @@ class Driver:
             states.check_transition("the run", before, state, states.RUN_TRANSITIONS)
         now = time.time()
         self._recorder.set_run(now, state, message, **columns)
-        self._call(self.work.hooks, states.State(type=state, message=message, time=now), None, NO_INDEX)
+        self._hooks.run_changed(states.State(type=state, message=message, time=now))
 
     def _end_broken(self, error: BaseException) -> None:
         failure = describe(error)
@@ -473,14 +381,6 @@ class Driver:
                 logger.warning("closing the executor: %s", error)
             session.forget(self._tokens)
             self.finished.set()
-
-
-def check_places(results: ResultStore, executor: Executor) -> None:
-    """Raise `PlaceError` where some worker could not reach the results."""
-    if results.url.startswith("memory:") and executor.processes:
-        raise PlaceError(results.url, "memory is this process's own, and the workers are other processes")
-    if executor.hosts and ("://" not in results.url or results.url.startswith(("file:", "local:"))):
-        raise PlaceError(results.url, "a local folder, and workers may be on other hosts")
 
 
 def _counted(types: Mapping[str, int], which: frozenset[str] | set[str]) -> str:

@@ -122,7 +122,7 @@ class TargetError(DataflowError, ValueError):
     """A target's path template is not valid, or two results would share one path."""
 
     def __init__(self, task: str, target: str, problem: str) -> None:
-        super().__init__(f"{task}: option target={target!r} is not valid: {problem}")
+        super().__init__(f"{task}: option target={target!r} is not valid, it takes a path template: {problem}")
 
 
 class IllegalTransition(DataflowError, ValueError):
@@ -154,6 +154,16 @@ class PlaceError(DataflowError, ValueError):
             f"results at {url!r}: {problem}. Set dataflow.results.url (or @flow(results=...)) to a place that "
             "every worker "
             f"reaches, such as s3://bucket/results or a shared folder."
+        )
+
+
+class ValueTooLocal(DataflowError, TypeError):
+    """A value that is not stored cannot be sent to another worker process either."""
+
+    def __init__(self, type_name: str, reason: str) -> None:
+        super().__init__(
+            f"a value of type {type_name} cannot go to another worker process: {reason}. Return plain data, make the "
+            "value in the task that uses it, or run with executor='threads'."
         )
 
 

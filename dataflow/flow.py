@@ -12,14 +12,17 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 
 from dataflow.build import Builder, building, current_builder
 from dataflow.context import Secret, running
 from dataflow.definition import HOOKS, Definition, Hook, Policy, check_identity, code_hash, make_hooks
 from dataflow.errors import OptionError, ParameterError, UnknownOption, did_you_mean
-from dataflow.graph import Graph, Node
-from dataflow.structure import find, replace
+from dataflow.graph import Graph
+from dataflow.node import Node
+from dataflow.parameters import Invalid, convert, listed, masked, shown, type_name
+from dataflow.structure import find
 from dataflow.task import add_map
 
 if TYPE_CHECKING:
@@ -153,7 +156,7 @@ class Flow(Generic[P, R]):
         if unknown and not open_ended:
             raise ParameterError(
                 self.name,
-                [f"no parameter {name!r}.{did_you_mean(name, parameters) or _listed(parameters)}" for name in unknown],
+                [f"no parameter {name!r}.{did_you_mean(name, parameters) or listed(parameters)}" for name in unknown],
             )
         try:
             bound = self.signature.bind(*args, **kwargs)
@@ -185,9 +188,9 @@ class Flow(Generic[P, R]):
             annotation = self.annotations.get(name, inspect.Parameter.empty)
             plain = annotation is inspect.Parameter.empty or name not in given or isinstance(value, Secret)
             try:
-                values[name] = value if plain else _convert(annotation, value)
-            except _Invalid as error:
-                problems.append(f"parameter {name!r}: got {_shown(value)}, wanted {_type_name(annotation)} ({error})")
+                values[name] = value if plain else convert(annotation, value)
+            except Invalid as error:
+                problems.append(f"parameter {name!r}: got {shown(value)}, wanted {type_name(annotation)} ({error})")
         if problems:
             raise ParameterError(self.name, problems)
         return values
@@ -305,7 +308,8 @@ class FlowGraph(Graph):
 
     def submit(self, *, executor: object = None, results: str | None = None) -> Run:
         """Begin to run, and return the run at once."""
-        from dataflow.run import launch, start
+        from dataflow.run import launch
+        from dataflow.start import start
 
         options = self.source.settings
         prints = options.get("log_prints")
@@ -317,7 +321,7 @@ class FlowGraph(Graph):
             version=self.source.version,
             hooks=self.source.hooks,
             log_prints=typing.cast("bool | None", prints),
-            parameters=_masked(self.parameters),
+            parameters=masked(self.parameters),
         )
         launch(run)
         return run
@@ -325,6 +329,33 @@ class FlowGraph(Graph):
     async def arun(self, *, executor: object = None, results: str | None = None, raise_on_failure: bool = True) -> Run:
         """As `run`, for asynchronous code."""
         return await asyncio.to_thread(self.run, executor=executor, results=results, raise_on_failure=raise_on_failure)
+
+    def visualize(self, path: str | None = None, format: str | None = None) -> str:
+        """Draw the graph; nothing runs.
+
+        Parameters
+        ----------
+        path : str, optional
+            A file to write: .svg, .mmd (Mermaid), .dot, .json or .txt.
+        format : str, optional
+            "svg", "mermaid", "dot", "json" or "text"; by default what the path's suffix says, else "svg".
+
+        Returns
+        -------
+        str
+            The text of the picture.
+        """
+        from dataflow.draw import draw, format_of
+
+        drawn = draw(self, format or ("svg" if path is None else format_of(str(path))))
+        if path is not None:
+            Path(path).write_text(drawn, encoding="utf-8")
+        return drawn
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from dataflow.draw import mimebundle
+
+        return mimebundle(self)
 
 
 RUN_OPTIONS = ("executor", "results", "raise_on_failure")
@@ -335,61 +366,6 @@ def _split(flow: Runnable, kwargs: Mapping[str, object]) -> tuple[dict[str, obje
     own = flow.signature.parameters
     options = {name: value for name, value in kwargs.items() if name in RUN_OPTIONS and name not in own}
     return {name: value for name, value in kwargs.items() if name not in options}, options
-
-
-class _Invalid(ValueError):
-    """A value does not fit its annotation."""
-
-
-@functools.lru_cache(maxsize=256)
-def _adapter(annotation: object) -> object:
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-
-    annotation = typing.cast("type", annotation)
-    try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # models and dataclasses bring their own configuration
-        return TypeAdapter(annotation)
-
-
-def _convert(annotation: object, value: object) -> object:
-    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
-
-    try:
-        adapter = typing.cast("TypeAdapter[object]", _adapter(annotation))
-    except (PydanticSchemaGenerationError, TypeError):  # an annotation that is no type: it only tells people
-        return value
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _Invalid(f"at {where}: {first['msg']}" if where else first["msg"]) from None
-
-
-def _type_name(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _listed(parameters: Mapping[str, object]) -> str:
-    return f" It takes: {', '.join(parameters)}." if parameters else " It takes none."
-
-
-def _masked(parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as plain JSON data; a secret shows only its name."""
-    from pydantic_core import to_jsonable_python
-
-    plain = replace(dict(parameters), Secret, repr)
-    try:
-        return typing.cast("dict[str, object]", to_jsonable_python(plain, fallback=_shown, inf_nan_mode="constants"))
-    except Exception:
-        # Something in it cannot be walked: what a person can read is better than nothing.
-        return {name: _shown(value) for name, value in parameters.items()}
 
 
 @overload

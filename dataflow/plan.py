@@ -20,7 +20,8 @@ from dataflow import states
 from dataflow.board import Board, follows
 from dataflow.encode import Encoder
 from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
-from dataflow.graph import Graph, Node
+from dataflow.graph import Graph
+from dataflow.node import Node
 from dataflow.sending import Flight, Sender
 from dataflow.wiring import return_node
 from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Single, item_of
@@ -46,6 +47,25 @@ class Dispatch:
     fragment: Fragment | None
     shipments: Mapping[str, object]
     released: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What the record does not know yet.
+
+    Parameters
+    ----------
+    events : sequence of TaskEvent
+        Task runs that ended because another did; their times are not set.
+    nodes : sequence of Node
+        Nodes that joined.
+    widths : sequence of (str, int)
+        How many children maps have whose width was not known when they were built.
+    """
+
+    events: Sequence[TaskEvent]
+    nodes: Sequence[Node]
+    widths: Sequence[tuple[str, int]]
 
 
 class Plan:
@@ -106,11 +126,12 @@ class Plan:
         released, self._board.released = self._board.released, []
         return Dispatch(fragment=fragment, shipments=shipments, released=released)
 
-    def news(self) -> tuple[list[TaskEvent], list[Node]]:
-        """For the record, each once: task runs that ended because another did (without a time), nodes that joined."""
-        events, self._board.events = self._board.events, []
-        nodes, self._board.nodes = self._board.nodes, []
-        return events, nodes
+    def news(self) -> News:
+        """For the record, each once: what the plan decided or learned."""
+        board = self._board
+        news = News(events=board.events, nodes=board.nodes, widths=board.widths)
+        board.events, board.nodes, board.widths = [], [], []
+        return news
 
     # Learning ---------------------------------------------------------------------------------------------------------
 
@@ -344,6 +365,12 @@ class Plan:
     def is_done(self) -> bool:
         """Every task run is final."""
         return self._board.open == 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Something is not done, and nothing will ever happen: a defect of ours."""
+        waits = self._flying or self._timers or self._suspects or self._paused or self._board.candidates
+        return not waits and not self.is_done
 
     @property
     def in_flight(self) -> int:

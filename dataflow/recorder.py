@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dataflow import states
 from dataflow.events import NO_INDEX, Event, LogLine, TaskEvent, label
-from dataflow.graph import Node
+from dataflow.node import Node
 from dataflow_storage.rows import Batch
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from dataflow import states
 from dataflow.body import Raised
 from dataflow.calls import Unit
 from dataflow.definition import Definition
+from dataflow.errors import ValueTooLocal
 from dataflow.events import NO_INDEX, TaskEvent
 from dataflow.failure import describe
 from dataflow.outcome import Outcome
@@ -79,12 +80,14 @@ def inputs_digest(unit: Unit) -> str | None:
     import cloudpickle
 
     digest = hashlib.sha256()
-    for upstream in ([] if unit.item is None else [unit.item]) + list(unit.upstream):
+    for upstream in unit.upstream:
         for outcome in upstream if isinstance(upstream, list) else [upstream]:
             if outcome.reference is None and outcome.type in states.WITH_VALUE:
                 return None
-            digest.update(f"{outcome.type}:{outcome.reference.digest if outcome.reference else ''};".encode())
-    constants = [value for value in (*unit.args, *unit.kwargs.values()) if not isinstance(value, Outcome)]
+            # A value is the same whether it was made now, found or cached.
+            kind = "" if outcome.type in states.WITH_VALUE else outcome.type
+            digest.update(f"{kind}:{outcome.reference.digest if outcome.reference else ''};".encode())
+    constants = [*unit.args, *unit.kwargs.values()]
     try:
         digest.update(cloudpickle.dumps((constants, sorted(unit.kwargs))))
     except Exception:
@@ -158,6 +161,8 @@ def commit_one(session: Session, unit: Unit, value: object) -> Outcome:
         serializer = None if policy.serializer == "auto" else policy.serializer
         return Outcome(states.SUCCESS, value, store.put_target(path, value, serializer=serializer, meta=meta).reference)
     if not policy.persist:
+        if not session.is_local:
+            _check_travels(value)
         return Outcome(states.SUCCESS, value)
     committed = store.put(
         result_key(session.job, unit), value, serializer=policy.serializer, meta=meta_of(session, unit)
@@ -168,6 +173,20 @@ def commit_one(session: Session, unit: Unit, value: object) -> Outcome:
             states.SUCCESS, store.get(committed.reference), committed.reference, "adopted: committed by another attempt"
         )
     return Outcome(states.SUCCESS, value, committed.reference)
+
+
+def _check_travels(value: object) -> None:
+    """Raise where a value that is not stored cannot go to another worker either: Dask would try for ever."""
+    if type(value).__module__.partition(".")[0] in ("builtins", "numpy", "pandas", "pyarrow") and not isinstance(
+        value, list | tuple | dict | set | frozenset
+    ):
+        return  # known to travel, and costly to try
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value)
+    except Exception as error:
+        raise ValueTooLocal(type(value).__qualname__, str(error)) from error
 
 
 def report(session: Session, unit: Unit, outcome: Outcome) -> None:

@@ -1,5 +1,4 @@
-"""A run, as its user holds it: its state, results and logs, live or years later; and the doors to start it and take it
-up again.
+"""A run, as its user holds it: its state, results and logs, live or years later; and how it is taken up again.
 
 All that is told comes from the record and the result store, so a Run in the process that drives it and one from
 `get_run` say the same.
@@ -12,151 +11,30 @@ import base64
 import signal
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, overload
 
 from dataflow import settings, states
+from dataflow.assignment import Assignment
 from dataflow.definition import Hook
-from dataflow.engine import Assignment, Driver
-from dataflow.errors import (
-    NoSuchRun,
-    NoSuchTask,
-    NotFinished,
-    RunFailed,
-    RunNotResumable,
-    TaskFailed,
-)
-from dataflow.events import NO_INDEX, label
-from dataflow.graph import Graph, Node
-from dataflow.names import readable_name
+from dataflow.engine import Driver
+from dataflow.errors import NoSuchRun, NoSuchTask, NotFinished, RunFailed, RunNotResumable
+from dataflow.events import NO_INDEX
+from dataflow.graph import Graph
 from dataflow.outcome import Missing
+from dataflow.outputs import OutputRef
+from dataflow.places import choose_executor, open_results, open_runs
 from dataflow.report import report
 from dataflow.states import State
 from dataflow.structure import replace
+from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
 from dataflow.works import Known
 from dataflow_storage import Reference, ResultStore, RunNotFound, RunStore
 from dataflow_storage.errors import AmbiguousRun, StaleOwner
-from dataflow_storage.rows import LogRow, RunRow, TaskRunRow
-
-if TYPE_CHECKING:
-    from dataflow_executors import Executor
+from dataflow_storage.rows import LogRow, RunRow
 
 MOST_FAILED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class OutputRef:
-    """In a stored output: the value of a node."""
-
-    path: str
-    mapped: bool
-
-
-class TaskRun:
-    """One node in one run, or one child of a mapped one.
-
-    Its attributes are those of its record: `path`, `index` (None where not mapped), `state`, `attempt`, `started` and
-    `ended` (datetimes, UTC), `worker`, `reference` (where the result is).
-    """
-
-    def __init__(self, run: Run, row: TaskRunRow) -> None:
-        self._run, self._row = run, row
-        self.path = row.path
-        self.index = None if row.idx == NO_INDEX else row.idx
-        self.attempt = row.attempt
-        self.worker = row.worker
-        self.reference = Reference.from_dict(row.reference) if row.reference else None
-
-    @property
-    def state(self) -> State:
-        """Its state when this object was made."""
-        return State(
-            type=self._row.state, message=self._row.message, time=self._row.time or 0.0, details=self._row.details or {}
-        )
-
-    @property
-    def started(self) -> datetime | None:
-        """When its last attempt began (UTC)."""
-        return _moment(self._row.started)
-
-    @property
-    def ended(self) -> datetime | None:
-        """When it became final (UTC)."""
-        return _moment(self._row.ended)
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds of its last attempt."""
-        return None if self._row.started is None or self._row.ended is None else self._row.ended - self._row.started
-
-    @property
-    def label(self) -> str:
-        """How people write it, such as `clean[3]`."""
-        return label(self.path, self._row.idx)
-
-    def result(self) -> object:
-        """Its value.
-
-        Raises
-        ------
-        TaskFailed
-            It has none: it failed, was skipped or cancelled.
-        NotFinished
-            It is not final yet.
-        """
-        return self._run._value(self._row)
-
-    def logs(self, level: int = 0) -> list[LogRow]:
-        """Its log lines, in order, of at least this level."""
-        return self._run._store.logs(self._run.id, path=self.path, idx=self._row.idx, level=level)
-
-    def __repr__(self) -> str:
-        return f"TaskRun({self.label}: {self._row.state}{f', {self._row.message}' if self._row.message else ''})"
-
-
-class TaskRuns(Sequence[TaskRun]):
-    """The children of a mapped node, by index; each is read when it is asked for."""
-
-    def __init__(self, run: Run, path: str, width: int) -> None:
-        self._run, self.path, self._width = run, path, width
-
-    def __len__(self) -> int:
-        return self._width
-
-    @overload
-    def __getitem__(self, index: int) -> TaskRun: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TaskRun]: ...
-    def __getitem__(self, index: int | slice) -> TaskRun | list[TaskRun]:
-        if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(self._width))]
-        where = index + self._width if index < 0 else index
-        rows = self._run._store.task_runs(self._run.id, path=self.path, idx=where) if 0 <= where < self._width else []
-        if not rows:
-            if 0 <= where < self._width:
-                return TaskRun(self._run, _pending(self._run.id, self.path, where))
-            raise IndexError(f"{self.path} has {self._width} children; there is none with index {index}")
-        return TaskRun(self._run, rows[0])
-
-    def __iter__(self) -> Iterator[TaskRun]:
-        rows = {row.idx: row for row in self._run._store.task_runs(self._run.id, path=self.path)}
-        for index in range(self._width):
-            yield TaskRun(self._run, rows.get(index) or _pending(self._run.id, self.path, index))
-
-    def result(self) -> list[object]:
-        """The children's values, those that were skipped left out."""
-        return [child.result() for child in self if child.state.type != states.SKIPPED]
-
-    def __repr__(self) -> str:
-        counts = self._run._store.counts(self._run.id).get(self.path, {})
-        return (
-            f"TaskRuns({self.path} × {self._width}: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))})"
-        )
 
 
 class Run:
@@ -201,21 +79,21 @@ class Run:
             row for row in self._store.task_runs(self.id) if row.path not in nodes or nodes[row.path].kind != "internal"
         ]
         rows.sort(key=lambda row: (nodes[row.path].position if row.path in nodes else len(nodes), row.idx))
-        return [TaskRun(self, row) for row in rows]
+        return [TaskRun(self._records, row) for row in rows]
 
     def __getitem__(self, path: str) -> TaskRun | TaskRuns:
         """The task run with this path, such as `clean`, `clean[3]` or `report/clean`; of a mapped node its children."""
         nodes = {node.path: node for node in self._store.nodes(self.id)}
         base, bracket, index = path.rpartition("[")
         if path not in nodes and bracket and base in nodes and index.endswith("]") and index[:-1].isdigit():
-            return TaskRuns(self, base, nodes[base].width or 0)[int(index[:-1])]
+            return TaskRuns(self._records, base, nodes[base].width or 0)[int(index[:-1])]
         node = nodes.get(path)
         if node is None:
             raise NoSuchTask(self.name, path, list(nodes))
         rows = self._store.task_runs(self.id, path=path, idx=NO_INDEX)
         if node.kind == "map" and not rows:
-            return TaskRuns(self, path, node.width or 0)
-        return TaskRun(self, rows[0] if rows else _pending(self.id, path, NO_INDEX))
+            return TaskRuns(self._records, path, node.width or 0)
+        return TaskRun(self._records, rows[0] if rows else pending(self.id, path, NO_INDEX))
 
     def _ipython_key_completions_(self) -> list[str]:
         return [node.path for node in self._store.nodes(self.id)]
@@ -255,24 +133,16 @@ class Run:
         rows = self._store.task_runs(self.id, path=wanted.path)
         if not wanted.mapped or (rows and rows[0].idx == NO_INDEX):
             if rows and rows[0].state == states.SKIPPED:
-                return Missing(TaskRun(self, rows[0]).state)
-            return self._value(rows[0])
-        return [self._value(row) for row in sorted(rows, key=lambda row: row.idx) if row.state != states.SKIPPED]
+                return Missing(TaskRun(self._records, rows[0]).state)
+            return self._records.value(rows[0])
+        return [
+            self._records.value(row) for row in sorted(rows, key=lambda row: row.idx) if row.state != states.SKIPPED
+        ]
 
-    def _value(self, row: TaskRunRow) -> object:
-        who = label(row.path, row.idx)
-        if row.state not in states.FINAL:
-            raise NotFinished(who, row.state)
-        if row.state not in states.WITH_VALUE:
-            details = row.details or {}
-            raise TaskFailed(
-                who, State(type=row.state, message=row.message), str(details.get("text") or row.message or row.state)
-            )
-        if self._driver is not None and (row.path, row.idx) in self._driver.values:
-            return self._driver.values[row.path, row.idx]
-        if row.reference is None:
-            raise TaskFailed(who, State(type=row.state), "its value was not stored (persist=False)")
-        return self._results.get(Reference.from_dict(row.reference))
+    @property
+    def _records(self) -> Records:
+        values = self._driver.values if self._driver is not None else {}
+        return Records(run_id=self.id, runs=self._store, results=self._results, values=values)
 
     @property
     def _results(self) -> ResultStore:
@@ -417,85 +287,14 @@ class Run:
         return self._graph
 
     def _view(self, path: str | None, index: int) -> object:
-        if path is None:
-            return self
+        """What a hook is called with; the record is brought up to date first."""
         if self._driver is not None:
             self._driver.flush()
-        rows = self._store.task_runs(self.id, path=path, idx=index)
-        return TaskRun(self, rows[0] if rows else _pending(self.id, path, index))
+        return self if path is None else self._records.task_run(path, index)
 
 
 # Starting
 # ---------------------------------------------------------------------------------------------------------------
-
-
-def start(
-    graph: Graph,
-    *,
-    executor: object = None,
-    results: str | None = None,
-    tags: Sequence[str] = (),
-    version: str = "",
-    hooks: Mapping[str, Hook] | None = None,
-    log_prints: bool | None = None,
-    parameters: Mapping[str, object] | None = None,
-) -> Run:
-    """Put a graph on record as a run and begin to drive it.
-
-    Parameters
-    ----------
-    graph : Graph
-        What to run.
-    executor : Executor, str, Client, cluster or None
-        Where; see `dataflow_executors.choose`.
-    results : str, optional
-        URL of the result store.
-    tags, version, hooks, log_prints
-        Of the flow.
-    parameters : mapping, optional
-        The parameters as plain JSON data, secrets masked.
-    """
-    chosen = choose_executor(executor)
-    store = open_runs()
-    now = time.time()
-    run_id = uuid.uuid4().hex
-    results_store = open_results(results or settings.results_url())
-    name = store.create_run(
-        {
-            "id": run_id,
-            "name": readable_name(),
-            "flow": graph.flow,
-            "version": version,
-            "parameters": dict(parameters or {}),
-            "tags": list(tags),
-            "state": states.PENDING,
-            "message": "",
-            "created": now,
-            "executor": chosen.name,
-            "results_url": results_store.url,
-            "outputs": _stored_outputs(graph),
-            "graph": _stored_graph(graph),
-            "details": {},
-        }
-    )
-    run = Run(store, store.find(run_id), graph=graph)
-    prints = bool(settings.get("tasks.log_prints")) if log_prints is None else log_prints
-    run._options = {"hooks": dict(hooks or {}), "log_prints": prints}
-    run._driver = Driver(
-        Assignment(
-            run_id=run_id,
-            run_name=name,
-            graph=graph,
-            logical_time=now,
-            executor=chosen,
-            results=results_store,
-            runs=store,
-            hooks=hooks or {},
-            view=run._view,
-            log_prints=prints,
-        )
-    )
-    return run
 
 
 def launch(run: Run) -> None:
@@ -530,35 +329,6 @@ def finish(run: Run, raise_on_failure: bool) -> Run:
     if raise_on_failure and run.record.state in states.RUN_FINAL - {states.SUCCESS}:
         raise RunFailed(run, run.report) from error
     return run
-
-
-def choose_executor(given: object) -> Executor:
-    """The executor that was asked for, else the configured one, else the default."""
-    from dataflow_executors import choose
-
-    return choose(settings.get("executor") if given is None else given)  # type: ignore[arg-type]
-
-
-def open_results(url: str) -> ResultStore:
-    """The result store at a URL, as configured."""
-    options = settings.get("results.storage_options")
-    root = settings.get("results.target_root")
-    return ResultStore(
-        url,
-        dict(options) if isinstance(options, Mapping) else {},
-        target_root=None if root is None else str(root),
-        fsync=bool(settings.get("results.fsync")),
-    )
-
-
-def open_runs() -> RunStore:
-    """The record of runs, as configured."""
-    url = settings.runs_url()
-    if "://" not in url:
-        from pathlib import Path
-
-        Path(url).parent.mkdir(parents=True, exist_ok=True)
-    return RunStore(url)
 
 
 def get_run(reference: str) -> Run:
@@ -609,48 +379,3 @@ def _interruptible(driver: Driver | None) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _stored_graph(graph: Graph) -> bytes | None:
-    import cloudpickle
-
-    try:
-        return bytes(
-            cloudpickle.dumps(
-                Graph(flow=graph.flow, nodes=graph.nodes, outputs=graph.outputs, parameters=graph.parameters)
-            )
-        )
-    except Exception:
-        # A constant that cannot be pickled: the run goes on here, and cannot be taken up in another process; resume
-        # says so.
-        return None
-
-
-def _stored_outputs(graph: Graph) -> dict[str, str]:
-    import cloudpickle
-
-    def reference(node: Node) -> OutputRef:
-        return OutputRef(node.path, node.mapped)
-
-    return {"pickle": base64.b64encode(cloudpickle.dumps(replace(graph.outputs, Node, reference))).decode()}
-
-
-def _pending(run_id: str, path: str, index: int) -> TaskRunRow:
-    return TaskRunRow(
-        run_id=run_id,
-        path=path,
-        idx=index,
-        state=states.PENDING,
-        message="",
-        time=None,
-        attempt=0,
-        started=None,
-        ended=None,
-        worker=None,
-        reference=None,
-        details=None,
-    )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -13,7 +13,7 @@ from dask._task_spec import Task as DaskTask
 
 from dataflow.board import Board, group_of
 from dataflow.encode import Encoder
-from dataflow.graph import Node
+from dataflow.node import Node
 from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, nodes_of
 from dataflow_executors.base import Fragment
 

@@ -12,7 +12,7 @@ from dataflow.build import Builder, current_builder
 from dataflow.context import running
 from dataflow.definition import HOOKS, POLICY_OPTIONS, Definition, check_identity, make_hooks, make_policy
 from dataflow.errors import ArgumentError, MapError, NestedTaskCall, OptionError, OutsideFlow
-from dataflow.graph import Flat, Node, Walk, Whole
+from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.walking import as_items, common_length
 
 P = ParamSpec("P")
@@ -173,12 +173,12 @@ def add_map(
         if isinstance(inner, Node):
             if inner.mapped and inner.width is not None and not isinstance(value, Flat):
                 lengths[name] = inner.width
-            return value if isinstance(value, Flat) else Walk(inner)
+            return Flat(inner, name) if isinstance(value, Flat) else Walk(inner, name)
         items = as_items(definition.name, name, inner)
         if isinstance(value, Flat):
             items = [item for part in items for item in as_items(definition.name, name, part)]
         lengths[name] = len(items)
-        return Walk(items)
+        return Walk(items, name)
 
     made = tuple(taken(name, value) for name, value in zip(names, args, strict=True))
     named = {name: taken(name, value) for name, value in kwargs.items()}
@@ -201,7 +201,11 @@ STRICT = "(strict)"
 
 
 def _cut(value: Whole, width: int) -> Whole:
-    return Walk(value.value[:width]) if isinstance(value, Walk) and isinstance(value.value, Sequence) else value
+    return (
+        Walk(value.value[:width], value.name)
+        if isinstance(value, Walk) and isinstance(value.value, Sequence)
+        else value
+    )
 
 
 def _nodes(task: str, wait_for: object) -> Sequence[Node]:

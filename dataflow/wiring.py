@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from dataflow.definition import Definition, Policy
 from dataflow.encode import wanted_by
-from dataflow.graph import Flat, Graph, Node
+from dataflow.graph import Graph
+from dataflow.node import Flat, Node
 from dataflow.works import DONE, Group, Item, Part, Single, is_each, may_join, pointers
 
 

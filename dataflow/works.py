@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from dataflow.graph import Flat, Node, Walk
+from dataflow.node import Flat, Node, Walk
 from dataflow.outcome import Outcome
+from dataflow.structure import find
 from dataflow_storage import Reference
 
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
@@ -239,13 +240,13 @@ def may_join(group: Group, node: Node) -> bool:
 
 
 def pointers(group: Group) -> Iterator[tuple[int, Node]]:
-    """Items of the group's columns that are nodes, with their index."""
+    """Nodes in the items of the group's columns, with the items' index."""
     for part in group.parts:
         for _, value in part.columns:
             if isinstance(value.value, Sequence):
                 for index, item in enumerate(value.value):
-                    if isinstance(item, Node):
-                        yield index, item
+                    for node in find(item, Node):
+                        yield index, node
 
 
 Owner = Single | tuple[Group, int]  # a task run that can be deferred or expanded

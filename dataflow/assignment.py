@@ -1,0 +1,74 @@
+"""What a driver is given to do, and whether it can be done where it is to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dataflow import states
+from dataflow.definition import Hook
+from dataflow.errors import PlaceError
+from dataflow.graph import Graph
+from dataflow.works import Known
+from dataflow_executors import Executor
+from dataflow_storage import ResultStore, RunStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a driver is to do.
+
+    Parameters
+    ----------
+    run_id, run_name : str
+        The run, which is on record already.
+    graph : Graph
+        What to run.
+    logical_time : float
+        Seconds since the epoch.
+    executor : Executor
+        Where; not started.
+    results : ResultStore
+        Where results go.
+    runs : RunStore
+        The record.
+    known, attempts, resumed : mapping, set
+        What is on record of task runs: final ones, attempts made, those that somebody let go on.
+    recorded : mapping
+        The state on record of each task run.
+    listed : set
+        Paths of the nodes on record.
+    hooks : mapping
+        The flow's own hooks.
+    view : callable
+        Makes what a hook is called with, from a path and an index (None and NO_INDEX: the run).
+    log_prints : bool
+        The flow's default for its tasks.
+    before : str
+        The state that the run is in.
+    """
+
+    run_id: str
+    run_name: str
+    graph: Graph
+    logical_time: float
+    executor: Executor
+    results: ResultStore
+    runs: RunStore
+    known: Mapping[tuple[str, int], Known] = field(default_factory=dict)
+    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    resumed: frozenset[tuple[str, int]] = frozenset()
+    recorded: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    listed: frozenset[str] = frozenset()
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    view: Callable[[str | None, int], object]
+    log_prints: bool = False
+    before: str = states.PENDING
+
+
+def check_places(results: ResultStore, executor: Executor) -> None:
+    """Raise `PlaceError` where some worker could not reach the results."""
+    if results.url.startswith("memory:") and executor.processes:
+        raise PlaceError(results.url, "memory is this process's own, and the workers are other processes")
+    if executor.hosts and ("://" not in results.url or results.url.startswith(("file:", "local:"))):
+        raise PlaceError(results.url, "a local folder, and workers may be on other hosts")

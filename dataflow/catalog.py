@@ -1,0 +1,205 @@
+"""Finds flows in files and modules, as the command line and schedules name them: "FILE[:FLOW]" or "module[:FLOW]"."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from dataflow.errors import DataflowError, FlowNotFound, did_you_mean
+from dataflow.flow import Flow
+
+AnyFlow = Flow[..., object]
+# Where this module found flows: what it loaded from a file before, it may load again.
+_LOADED: dict[str, ModuleType] = {}
+
+
+class FlowNotLoaded(DataflowError, ImportError):
+    """A file or module with flows raised while it was read. `.report` has the user's own frames."""
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        self.report = _user_text(error)
+        super().__init__(f"{what} cannot be loaded: {type(error).__name__}: {error}")
+
+
+def load(spec: str) -> AnyFlow:
+    """The flow that a person names.
+
+    A file is read under its own name, with its folder on `sys.path`, as Python does for a script; what stands under
+    `if __name__ == "__main__"` does not run. Its functions, and those of its neighbours that it imports, travel to workers
+    by value: a worker need not have the file.
+
+    Parameters
+    ----------
+    spec : str
+        `"etl.py"`, `"etl.py:daily"`, `"package.flows"` or `"package.flows:daily"`. The flow may be left out where there
+        is only one.
+
+    Raises
+    ------
+    FlowNotFound
+        There is no such file, module or flow; or several flows, and none was named.
+    FlowNotLoaded
+        The file or module raised.
+    """
+    where, name = split(spec)
+    module = _load_file(Path(where)) if _is_file(where) else _load_module(where)
+    return _choose(where, flows_in(module), name)
+
+
+def split(spec: str) -> tuple[str, str | None]:
+    """Where the flow is, and its name.
+
+    >>> split("flows/etl.py:daily"), split("package.flows")
+    (('flows/etl.py', 'daily'), ('package.flows', None))
+    """
+    where, colon, name = spec.rpartition(":")
+    return (where, name or None) if colon and where else (spec, None)
+
+
+def flows_in(module: ModuleType) -> dict[str, AnyFlow]:
+    """The flows of a module by the names that they go by; those that it only imported where it has none of its own."""
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Flow)}
+    own = {name: value for name, value in found.items() if getattr(value.fn, "__module__", None) == module.__name__}
+    return own or found
+
+
+def _choose(where: str, flows: Mapping[str, AnyFlow], name: str | None) -> AnyFlow:
+    distinct = {id(value): value for value in flows.values()}
+    names = sorted(value.name for value in distinct.values())
+    if name is None:
+        if len(distinct) == 1:
+            return next(iter(distinct.values()))
+        if not distinct:
+            raise FlowNotFound(f"{where} has no flow. Mark a function with @flow.")
+        raise FlowNotFound(f"{where} has {len(distinct)} flows: {', '.join(names)}. Say which: {where}:{names[0]}.")
+    for value in distinct.values():
+        if value.name == name:
+            return value
+    if name in flows:
+        return flows[name]
+    hint = did_you_mean(name, [*names, *flows]) or (f" It has: {', '.join(names)}." if names else " It has none.")
+    raise FlowNotFound(f"{where} has no flow {name!r}.{hint}")
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py") or os.sep in where or Path(where).is_file()
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FlowNotFound(f"file {str(path)!r} {what}.{did_you_mean(str(path), near)}")
+    path = path.resolve()
+    name, root = _module_name(path)
+    _add_to_path(root)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FlowNotFound(f"file {str(path)!r} is no Python file: its name does not end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    known = set(sys.modules)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        with _reported(f"file {str(path)!r}"):
+            if "." in name:
+                importlib.import_module(name.rpartition(".")[0])
+            # Not the loader's own exec_module: that writes a __pycache__ beside the file and trusts one that is there.
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    _LOADED[name] = module
+    _by_value([name, *(set(sys.modules) - known)], root)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    here = Path.cwd()
+    _add_to_path(here)
+    known = set(sys.modules)
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise FlowNotLoaded(f"module {name!r}", error) from error
+        found = None
+    except Exception as error:  # a parent package raised, or this is no name of a module
+        raise FlowNotLoaded(f"module {name!r}", error) from error
+    if found is None:
+        nearby = [path.name for path in here.glob("*.py")]
+        hint = (
+            did_you_mean(f"{name}.py", nearby) or " Give a file, such as flows.py:etl, or a module that Python finds."
+        )
+        raise FlowNotFound(f"there is no file and no module {name!r}.{hint}")
+    with _reported(f"module {name!r}"):
+        module = importlib.import_module(name)
+    _by_value([name, *(set(sys.modules) - known)], here)
+    return module
+
+
+def _module_name(path: Path) -> tuple[str, Path]:
+    """Its dotted name, as the packages around it give it, and the folder that this name starts from."""
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    name = ".".join(parts)
+    taken = sys.modules.get(name)
+    strange = taken is not None and taken is not _LOADED.get(name) and getattr(taken, "__file__", None) != str(path)
+    # A file called json.py or dataflow.py does not stand in for the module that everybody else means.
+    if strange or parts[0] in sys.stdlib_module_names:
+        return f"flows_of_{path.stem}", path.parent
+    return name, folder
+
+
+def _add_to_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _by_value(names: list[str], root: Path) -> None:
+    """Functions of these modules travel whole, where the modules are the user's own."""
+    import cloudpickle
+
+    installed = [Path(path) for key, path in sysconfig.get_paths().items() if key in ("stdlib", "purelib", "platlib")]
+    for name in names:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if module is None or not isinstance(file, str):
+            continue
+        path = Path(file).resolve()
+        if path.is_relative_to(root) and not any(path.is_relative_to(folder) for folder in installed):
+            cloudpickle.register_pickle_by_value(module)
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, DataflowError):
+        raise
+    except BaseException as error:
+        raise FlowNotLoaded(what, error) from error
+
+
+def _user_text(error: BaseException) -> str:
+    """The traceback with the user's own frames."""
+    told = traceback.TracebackException.from_exception(error, compact=True)
+    part: traceback.TracebackException | None = told
+    while part is not None:
+        frames = [f for f in part.stack if not f.filename.startswith(("<frozen", os.path.dirname(__file__) + os.sep))]
+        part.stack = traceback.StackSummary.from_list(frames)
+        part = part.__cause__ or part.__context__
+    text = "".join(told.format())
+    return text if told.stack else text.replace("Traceback (most recent call last):\n", "")

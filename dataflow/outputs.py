@@ -1,0 +1,44 @@
+"""A graph and the shape of its outputs as bytes for the record."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from dataflow.graph import Graph
+from dataflow.node import Node
+from dataflow.structure import replace
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """In a stored output: the value of a node."""
+
+    path: str
+    mapped: bool
+
+
+def stored_graph(graph: Graph) -> bytes | None:
+    """The graph pickled, so that the run can be taken up by another process; None where it cannot be."""
+    import cloudpickle
+
+    try:
+        return bytes(
+            cloudpickle.dumps(
+                Graph(flow=graph.flow, nodes=graph.nodes, outputs=graph.outputs, parameters=graph.parameters)
+            )
+        )
+    except Exception:
+        # A constant that cannot be pickled: the run goes on here, and cannot be taken up in another process; resume
+        # says so.
+        return None
+
+
+def stored_outputs(graph: Graph) -> dict[str, str]:
+    """What the flow returned, with the Nodes in it by path: JSON around a pickle, for it may hold any value."""
+    import cloudpickle
+
+    def reference(node: Node) -> OutputRef:
+        return OutputRef(node.path, node.mapped)
+
+    return {"pickle": base64.b64encode(cloudpickle.dumps(replace(graph.outputs, Node, reference))).decode()}

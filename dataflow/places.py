@@ -1,0 +1,35 @@
+"""What the settings choose: the executor, the result store, and the record of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dataflow import settings
+from dataflow_executors import Executor, choose
+from dataflow_storage import ResultStore, RunStore
+
+
+def choose_executor(given: object) -> Executor:
+    """The executor that was asked for, else the configured one, else the default."""
+    return choose(settings.get("executor") if given is None else given)  # type: ignore[arg-type]
+
+
+def open_results(url: str) -> ResultStore:
+    """The result store at a URL, as configured."""
+    options = settings.get("results.storage_options")
+    root = settings.get("results.target_root")
+    return ResultStore(
+        url,
+        dict(options) if isinstance(options, Mapping) else {},
+        target_root=None if root is None else str(root),
+        fsync=bool(settings.get("results.fsync")),
+    )
+
+
+def open_runs() -> RunStore:
+    """The record of runs, as configured."""
+    url = settings.runs_url()
+    if "://" not in url:
+        Path(url).parent.mkdir(parents=True, exist_ok=True)
+    return RunStore(url)

@@ -1,0 +1,86 @@
+"""Starting a run: a graph is put on record and gets its driver."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+
+from dataflow import settings, states
+from dataflow.assignment import Assignment
+from dataflow.definition import Hook
+from dataflow.engine import Driver
+from dataflow.graph import Graph
+from dataflow.names import readable_name
+from dataflow.outputs import stored_graph, stored_outputs
+from dataflow.places import choose_executor, open_results, open_runs
+from dataflow.run import Run
+
+
+def start(
+    graph: Graph,
+    *,
+    executor: object = None,
+    results: str | None = None,
+    tags: Sequence[str] = (),
+    version: str = "",
+    hooks: Mapping[str, Hook] | None = None,
+    log_prints: bool | None = None,
+    parameters: Mapping[str, object] | None = None,
+) -> Run:
+    """Put a graph on record as a run and begin to drive it.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to run.
+    executor : Executor, str, Client, cluster or None
+        Where; see `dataflow_executors.choose`.
+    results : str, optional
+        URL of the result store.
+    tags, version, hooks, log_prints
+        Of the flow.
+    parameters : mapping, optional
+        The parameters as plain JSON data, secrets masked.
+    """
+    chosen = choose_executor(executor)
+    store = open_runs()
+    now = time.time()
+    run_id = uuid.uuid4().hex
+    results_store = open_results(results or settings.results_url())
+    name = store.create_run(
+        {
+            "id": run_id,
+            "name": readable_name(),
+            "flow": graph.flow,
+            "version": version,
+            "parameters": dict(parameters or {}),
+            "tags": list(tags),
+            "state": states.PENDING,
+            "message": "",
+            "created": now,
+            "executor": chosen.name,
+            "results_url": results_store.url,
+            "outputs": stored_outputs(graph),
+            "graph": stored_graph(graph),
+            "details": {},
+        }
+    )
+    run = Run(store, store.find(run_id), graph=graph)
+    prints = bool(settings.get("tasks.log_prints")) if log_prints is None else log_prints
+    run._options = {"hooks": dict(hooks or {}), "log_prints": prints}
+    run._driver = Driver(
+        Assignment(
+            run_id=run_id,
+            run_name=name,
+            graph=graph,
+            logical_time=now,
+            executor=chosen,
+            results=results_store,
+            runs=store,
+            hooks=hooks or {},
+            view=run._view,
+            log_prints=prints,
+        )
+    )
+    return run

@@ -1,0 +1,269 @@
+"""One task run, from its upstreams' outcomes to its own: the steps of the wrapper, in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from dataflow import states
+from dataflow.body import Raised, call_body
+from dataflow.calls import Slot, Unit
+from dataflow.context import Context, Secret
+from dataflow.definition import Policy
+from dataflow.events import NO_INDEX, Expanded, TaskEvent
+from dataflow.failure import describe, one_line
+from dataflow.graph import Graph
+from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Missing, Outcome, has_value
+from dataflow.results import Committer
+from dataflow.session import Session
+from dataflow.signals import Fail, Pause, Retry, Skip
+from dataflow.structure import replace
+from dataflow.triggers import Manual, Upstreams
+
+HEAVY_BYTES = 50_000
+
+
+def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
+    """Take one task run from its upstreams' outcomes to its own."""
+    upstream = flat(unit)
+    return (
+        pass_on(upstream)
+        or skip(session, unit)
+        or refuse(session, unit, upstream)
+        or committer.find(unit)
+        or _attempt(session, unit, committer)
+    )
+
+
+def flat(unit: Unit) -> list[Outcome]:
+    """All outcomes that a unit waits for, children of maps one by one."""
+    flat: list[Outcome] = []
+    for outcome in unit.upstream:
+        if isinstance(outcome, list):
+            flat += outcome
+        else:
+            flat.append(outcome)
+    return flat
+
+
+def pass_on(upstream: Sequence[Outcome]) -> Outcome | None:
+    """Step 1: what follows a deferred task run is deferred."""
+    for outcome in upstream:
+        if outcome.type == DEFERRED:
+            return DEFERRED_OUTCOME
+    return None
+
+
+def skip(session: Session, unit: Unit) -> Outcome | None:
+    """Step 2: what follows a skipped task run is skipped, unless its policy says otherwise."""
+    if not unit.definition.policy.skip_on_upstream_skip:
+        return None
+    for upstream in unit.upstream:
+        # Of a mapped upstream, all children must have been skipped; what some skipped is simply left out.
+        children = upstream if isinstance(upstream, list) else [upstream]
+        if children and all(child.type == states.SKIPPED for child in children):
+            return end(session, unit, states.SKIPPED, "an upstream was skipped")
+    return None
+
+
+def refuse(session: Session, unit: Unit, upstream: Sequence[Outcome]) -> Outcome | None:
+    """Step 3: the trigger says no, or somebody must approve first."""
+    if not upstream:
+        return _ask(session, unit)
+    trigger = unit.definition.policy.trigger
+    try:
+        counts = Upstreams.of(outcome.type for outcome in upstream)
+        allowed = trigger(counts)
+    except Exception as error:
+        failure = describe(error)
+        return end(session, unit, states.FAILED, f"its trigger raised {one_line(failure)}", details=dict(failure))
+    if not allowed:
+        name = getattr(trigger, "__name__", None) or repr(trigger)
+        return end(
+            session,
+            unit,
+            states.TRIGGER_FAILED,
+            f"{name}: {counts.failed} failed, {counts.successful} successful of {counts.total} upstreams",
+        )
+    return _ask(session, unit)
+
+
+def _ask(session: Session, unit: Unit) -> Outcome | None:
+    if isinstance(unit.definition.policy.trigger, Manual) and not unit.resumed:
+        return _defer(session, unit, states.PAUSED, "waits for approval")
+    return None
+
+
+def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
+    policy = unit.definition.policy
+    while True:
+        unit.attempt += 1
+        if session.job.control.cancelled:
+            return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
+        session.emit(TaskEvent(unit.path, unit.index, states.RUNNING, time.time(), unit.attempt, worker=session.worker))
+        try:
+            args, kwargs = bind(session, unit)
+        except Exception as error:  # an upstream's result is gone, or a secret has no value
+            result: object = Raised(error, dict(describe(error)))
+        else:
+            context = _context(session, unit, policy)
+            result = call_body(session, unit, context, args, kwargs)
+        if not isinstance(result, Raised):
+            if unit.definition.builds and isinstance(result, Graph):
+                result = _expand(session, unit, result)
+                if not isinstance(result, Raised):
+                    return result
+            else:
+                outcome = committer.commit(unit, result)
+                if outcome is not None:
+                    return outcome
+                result = committer.refusal(unit)
+        outcome = _after_exception(session, unit, policy, result)
+        if outcome is not None:
+            return outcome
+
+
+def _expand(session: Session, unit: Unit, graph: Graph) -> Outcome | Raised:
+    """Hand what a deferred subflow built to the driver."""
+    try:
+        packed = graph if session.is_local else session.pack(_lightened(unit, graph))
+    except Exception as error:  # something in it cannot be pickled
+        return Raised(error, dict(describe(error)))
+    session.emit(Expanded(unit.path, unit.index, packed), urgent=True)
+    return DEFERRED_OUTCOME
+
+
+def _lightened(unit: Unit, graph: Graph) -> Graph:
+    """The graph with large values that came from committed upstreams named, not copied: they stay where they are."""
+    from dask.sizeof import sizeof
+
+    heavy: dict[int, Outcome] = {}
+    for upstream in unit.upstream:
+        for outcome in upstream if isinstance(upstream, list) else [upstream]:
+            if outcome.reference is not None and outcome.value is not ABSENT and sizeof(outcome.value) > HEAVY_BYTES:
+                heavy[id(outcome.value)] = Outcome(outcome.type, reference=outcome.reference)
+    if heavy:
+        for node in graph.nodes:
+            node.args = tuple(heavy.get(id(value), value) for value in node.args)
+            node.kwargs = {name: heavy.get(id(value), value) for name, value in node.kwargs.items()}
+    return graph
+
+
+def _after_exception(session: Session, unit: Unit, policy: Policy, raised: Raised) -> Outcome | None:
+    """The outcome after an exception; None to try again at once."""
+    error, failure = raised.exception, raised.failure
+    if isinstance(error, Skip):
+        return end(session, unit, states.SKIPPED, error.message or "the task said so")
+    if isinstance(error, Pause):
+        return _defer(session, unit, states.PAUSED, error.message or "the task paused")
+    delay = _retry_delay(unit, policy, error, raised)
+    if delay is not None:
+        due = time.time() + delay
+        message = error.message if isinstance(error, Retry) and error.message else one_line(failure)
+        later = delay > 0
+        session.emit(
+            TaskEvent(
+                unit.path,
+                unit.index,
+                states.RETRYING,
+                time.time(),
+                unit.attempt,
+                message,
+                failure,
+                worker=session.worker,
+                due=due if later else None,
+            ),
+            urgent=later,
+        )
+        return DEFERRED_OUTCOME if later else None
+    if raised.timed_out:
+        return end(session, unit, states.TIMED_OUT, one_line(failure), details=failure)
+    if raised.died:
+        return end(session, unit, states.CRASHED, one_line(failure), details=failure)
+    message = error.message if isinstance(error, Fail | Retry) and error.message else one_line(failure)
+    return end(session, unit, states.FAILED, message, details=failure)
+
+
+def _retry_delay(unit: Unit, policy: Policy, error: BaseException, raised: Raised) -> float | None:
+    """Seconds until the next attempt; None where there is none."""
+    if isinstance(error, Fail) or unit.attempt - unit.base > policy.retries:
+        return None
+    if isinstance(error, Retry):
+        return policy.retry_delay(unit.attempt - unit.base) if error.delay is None else max(0.0, float(error.delay))
+    try:
+        if not raised.died and not isinstance(error, policy.retry_on):
+            return None
+        if policy.retry_if is not None and not policy.retry_if(error):
+            return None
+        return max(0.0, float(policy.retry_delay(unit.attempt - unit.base)))
+    except Exception as broken:
+        raised.failure["message"] = (
+            f"{raised.failure['message']} (its retry policy raised {one_line(describe(broken))})"
+        )
+        return None
+
+
+def end(
+    session: Session, unit: Unit, type: str, message: str, *, details: Mapping[str, object] | None = None
+) -> Outcome:
+    """A task run ends without a value."""
+    session.emit(
+        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker)
+    )
+    return Outcome(type, message=message)
+
+
+def _defer(session: Session, unit: Unit, type: str, message: str) -> Outcome:
+    session.emit(
+        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, worker=session.worker), urgent=True
+    )
+    return DEFERRED_OUTCOME
+
+
+# Arguments ------------------------------------------------------------------------------------------------------------
+
+
+def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The arguments with the upstreams' values and the secrets in them."""
+    store = session.job.store
+
+    def value_of(outcome: Outcome) -> object:
+        if outcome.value is ABSENT and has_value(outcome):
+            assert outcome.reference is not None, f"{unit.key}: an upstream has neither value nor reference"
+            outcome.value = store.get(outcome.reference)
+        return outcome.value if has_value(outcome) else Missing(outcome.state)
+
+    leave_out = unit.definition.policy.skip_on_upstream_skip
+
+    def filled(marker: Slot | Secret) -> object:
+        if isinstance(marker, Secret):
+            return marker.get()
+        upstream = unit.upstream[marker.place]
+        if isinstance(upstream, list):
+            return [value_of(child) for child in upstream if not (leave_out and child.type == states.SKIPPED)]
+        return value_of(upstream)
+
+    def bound(value: object) -> object:
+        if isinstance(value, Outcome):
+            return value_of(value)
+        return replace(value, (Slot, Secret), filled)  # type: ignore[arg-type]
+
+    return tuple(bound(value) for value in unit.args), {name: bound(value) for name, value in unit.kwargs.items()}
+
+
+def _context(session: Session, unit: Unit, policy: Policy) -> Context:
+    job = session.job
+    return Context(
+        run_id=job.run_id,
+        run_name=job.run_name,
+        flow=job.flow,
+        task=unit.definition.name,
+        path=unit.path,
+        index=None if unit.index == NO_INDEX else unit.index,
+        attempt=unit.attempt,
+        parameters=job.parameters,
+        logical_time=datetime.fromtimestamp(job.logical_time, UTC),
+        deadline=None if policy.timeout is None else datetime.fromtimestamp(time.time() + policy.timeout, UTC),
+        resumed=unit.resumed,
+    )
