@@ -1,0 +1,64 @@
+# The same few targets serve people and CI. Each sets itself up from nothing: it makes .venv, gets uv into it and
+# installs the project editable. Once set up, nothing here needs a network until pyproject.toml changes.
+#   make demo   make test   make lint   make docs   make notebooks   make bench   make format   make clean
+
+PYTHON ?= python3
+V := .venv
+PY := $(V)/bin/python
+# What the caller's shell says of other environments must not lead the tools away from .venv.
+RUN := env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME -u UV_PYTHON -u UV_SYSTEM_PYTHON \
+       -u UV_PROJECT_ENVIRONMENT -u UV_TARGET -u UV_PREFIX UV_PYTHON_DOWNLOADS=never
+INSTALL := $(RUN) $(PY) -m uv pip install --quiet --python $(PY)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test docs notebooks lint format bench clean
+
+help:
+	@sed -n '3s/^#   /targets: /p' Makefile
+
+$(V)/uv.stamp:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	ok or sys.exit("$(PYTHON) is Python %d.%d; dataflow takes 3.11 to 3.13: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "setting up .venv (the first time only)"
+	@rm -rf $(V)
+	@$(RUN) $(PYTHON) -m venv $(V)
+	@$(RUN) $(PY) -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(V)/demo.stamp: $(V)/uv.stamp pyproject.toml
+	@$(INSTALL) -e '.[parquet]' --group demo
+	@touch $@
+
+$(V)/dev.stamp: $(V)/uv.stamp pyproject.toml
+	@$(INSTALL) -e '.[parquet,postgres]' --group dev
+	@touch $@ $(V)/demo.stamp
+
+demo: $(V)/demo.stamp
+	@$(RUN) $(PY) examples/flights.py
+
+# Tests and doctests; the documents and the notebooks have targets of their own. T=path::name runs only that.
+test: $(V)/dev.stamp
+	@$(RUN) $(PY) -m pytest $(if $(T),$(T),--ignore=tests/test_docs.py --ignore=tests/test_notebooks.py)
+
+docs: $(V)/dev.stamp
+	@$(RUN) $(PY) -m pytest tests/test_docs.py
+
+notebooks: $(V)/dev.stamp
+	@$(RUN) $(PY) -m pytest tests/test_notebooks.py
+
+lint: $(V)/dev.stamp
+	@$(RUN) $(PY) -m ruff check .
+	@$(RUN) $(PY) -m ruff format --check .
+	@$(RUN) $(PY) -m mypy
+	@$(RUN) $(PY) -c 'import importlinter.cli, sys; sys.exit(importlinter.cli.lint_imports(no_logo=True))'
+
+format: $(V)/dev.stamp
+	@$(RUN) $(PY) -m ruff check --fix .
+	@$(RUN) $(PY) -m ruff format .
+
+bench: $(V)/dev.stamp
+	@$(RUN) $(PY) benchmarks/run.py
+
+clean:
+	@rm -rf $(V) build dist flights-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
