@@ -7,7 +7,7 @@ and a task that raises costs its own descendants only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
@@ -15,6 +15,7 @@ from dask._task_spec import GraphNode
 from dask.local import get_async
 
 from dataflow_executors.base import Fragment, Key
+from dataflow_executors.kept import KeptValues
 
 Submit = Callable[..., "Future[Any]"]
 
@@ -72,7 +73,7 @@ class FragmentRun:
         self,
         fragment: Fragment,
         given: Mapping[Key, object],
-        values: MutableMapping[Key, object],
+        values: KeptValues,
         stopped: Callable[[], bool],
         passes: tuple[type[BaseException], ...] = (),
     ) -> None:

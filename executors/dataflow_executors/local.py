@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from weakref import WeakValueDictionary
 
 from dataflow_executors import blobs as table
@@ -26,6 +26,7 @@ from dataflow_executors.base import (
     Sent,
     UnknownKeys,
 )
+from dataflow_executors.kept import KeptValues
 
 # A channel's pickle is its name, since a callable of this process means nothing elsewhere.
 _channels: WeakValueDictionary[str, LocalChannel] = WeakValueDictionary()
@@ -83,7 +84,7 @@ class LocalExecutor(Executor):
 
     def __init__(self) -> None:
         self._channel: LocalChannel | None = None
-        self._values: dict[Key, object] = {}
+        self._values = KeptValues()
         self._shipped: set[str] = set()
         self._stop = threading.Event()
 
@@ -114,12 +115,11 @@ class LocalExecutor(Executor):
         if self._channel is None:
             raise NotStarted(repr(self), "submit()")
         inputs = fragment.inputs()
-        if missing := inputs - self._values.keys():
+        if missing := self._values.unknown(inputs):
             raise UnknownKeys(fragment.id, missing)
-        # Taken now: the driver may release them while the fragment runs.
-        given = {key: self._values[key] for key in inputs}
         if fragment.tasks:
-            self._run(fragment, given, self._channel.post, self._stop)
+            self._values.expect(fragment.keep)
+            self._run(fragment, inputs, self._channel.post, self._stop)
         else:
             self._channel.post(Done(fragment.id, {}))
 
@@ -127,7 +127,7 @@ class LocalExecutor(Executor):
     def _run(
         self,
         fragment: Fragment,
-        given: Mapping[Key, object],
+        inputs: Set[Key],
         post: Callable[[Message], None],
         stop: threading.Event,
     ) -> None:
@@ -139,12 +139,11 @@ class LocalExecutor(Executor):
 
     def fetch(self, keys: Iterable[Key]) -> dict[Key, object]:
         """Values of kept keys; see `Executor.fetch`."""
-        return {key: self._values[key] for key in keys if key in self._values}
+        return self._values.get(keys)
 
     def release(self, keys: Iterable[Key]) -> None:
         """Keep these keys no longer; see `Executor.release`."""
-        for key in keys:
-            self._values.pop(key, None)
+        self._values.drop(keys)
 
     def close(self, now: bool = False) -> None:
         """Cancel, and drop values and blobs; see `Executor.close`."""
@@ -154,7 +153,7 @@ class LocalExecutor(Executor):
         self._stop.set()
         self._finish(now)
         channel.shut()
-        self._values = {}
+        self._values = KeptValues()
         shipped, self._shipped = self._shipped, set()
         table.discard(shipped)
 

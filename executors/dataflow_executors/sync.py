@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Set
 
 from dataflow_executors.base import Done, Fragment, Key, Message
 from dataflow_executors.local import LocalExecutor
@@ -39,7 +39,7 @@ class SyncExecutor(LocalExecutor):
     def _run(
         self,
         fragment: Fragment,
-        given: Mapping[Key, object],
+        inputs: Set[Key],
         post: Callable[[Message], None],
         stop: threading.Event,
     ) -> None:
@@ -47,10 +47,11 @@ class SyncExecutor(LocalExecutor):
 
         from dataflow_executors.kernel import FragmentRun
 
-        run = FragmentRun(fragment, given, self._values, stop.is_set, passes=(KeyboardInterrupt,))
+        run = FragmentRun(fragment, self._values.take(inputs), self._values, stop.is_set, passes=(KeyboardInterrupt,))
         try:
             run.run(SynchronousExecutor().submit, 1)
         finally:
+            self._values.settle(fragment.keep)
             post(Done(fragment.id, run.lost()))
 
     def _finish(self, now: bool) -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataflow_executors.base import Done, Fragment, Key, Message
+from dataflow_executors.kept import KeptValues
 from dataflow_executors.local import LocalExecutor
-
-if TYPE_CHECKING:
-    from dataflow_executors.kernel import FragmentRun
 
 
 class ThreadExecutor(LocalExecutor):
@@ -77,19 +75,16 @@ class ThreadExecutor(LocalExecutor):
     def _run(
         self,
         fragment: Fragment,
-        given: Mapping[Key, object],
+        inputs: Set[Key],
         post: Callable[[Message], None],
         stop: threading.Event,
     ) -> None:
-        from dataflow_executors.kernel import FragmentRun
-
         assert self._pool is not None
-        run = FragmentRun(fragment, given, self._values, stop.is_set)
         # Tasks see the context variables of whoever submits, as they do with dask.threaded.
         context = contextvars.copy_context()
         coordinator = threading.Thread(
             target=context.run,
-            args=(self._coordinate, run, fragment.id, post, self._pool, self._coordinators),
+            args=(self._coordinate, fragment, inputs, self._values, stop, post, self._pool, self._coordinators),
             name=f"dataflow-fragment-{fragment.id}",
             daemon=True,
         )
@@ -98,17 +93,23 @@ class ThreadExecutor(LocalExecutor):
 
     @staticmethod
     def _coordinate(
-        run: FragmentRun,
-        fragment: int,
+        fragment: Fragment,
+        inputs: Set[Key],
+        values: KeptValues,
+        stop: threading.Event,
         post: Callable[[Message], None],
         pool: _Pool,
         coordinators: set[threading.Thread],
     ) -> None:
+        from dataflow_executors.kernel import FragmentRun
+
+        run = FragmentRun(fragment, values.take(inputs), values, stop.is_set)
         try:
             run.run(pool.submit, pool.size)
         finally:
+            values.settle(fragment.keep)
             coordinators.discard(threading.current_thread())
-            post(Done(fragment, run.lost()))
+            post(Done(fragment.id, run.lost()))
 
     def _finish(self, now: bool) -> None:
         pool, self._pool = self._pool, None
