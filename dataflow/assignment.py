@@ -9,7 +9,7 @@ from dataflow import states
 from dataflow.definition import Hook
 from dataflow.errors import PlaceError
 from dataflow.graph import Graph
-from dataflow.works import Known
+from dataflow.recovery import Past
 from dataflow_executors import Executor
 from dataflow_storage import ResultStore, RunStore
 
@@ -32,12 +32,10 @@ class Assignment:
         Where results go.
     runs : RunStore
         The record.
-    known, attempts, resumed : mapping, set
-        What is on record of task runs: final ones, attempts made, those that somebody let go on.
-    recorded : mapping
-        The state on record of each task run.
-    listed : set
-        Paths of the nodes on record.
+    epoch : int
+        Of the lease that was claimed for it.
+    past : Past, optional
+        What is known, where the run is taken up again.
     hooks : mapping
         The flow's own hooks.
     view : callable
@@ -55,11 +53,8 @@ class Assignment:
     executor: Executor
     results: ResultStore
     runs: RunStore
-    known: Mapping[tuple[str, int], Known] = field(default_factory=dict)
-    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    resumed: frozenset[tuple[str, int]] = frozenset()
-    recorded: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    listed: frozenset[str] = frozenset()
+    epoch: int
+    past: Past | None = None
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     view: Callable[[str | None, int], object]
     log_prints: bool = False

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataflow import states
 from dataflow.errors import MapError
 from dataflow.events import NO_INDEX, TaskEvent
-from dataflow.graph import Graph
+from dataflow.graph import Graph, check_targets
 from dataflow.node import Node
 from dataflow.task import STRICT
 from dataflow.walking import common_length
@@ -40,7 +40,8 @@ class Board:
     State: `items` and `parts` by Node, `by_path`, and `all` in build order; `open`, how many items are not done;
     `candidates`, items that may be ready; `live`, the keys that the executor keeps, each counted in `holds`, and
     `released`, those that nobody needs any more; `events`, what ended because something else did, and `nodes`, what
-    joined, and `widths`, what was learned, for the record; `deferrable`, whether something may have to go again.
+    joined, and `widths`, what was learned, for the record; `deferrable`, whether something may have to go again;
+    `targets`, which node writes what.
     """
 
     def __init__(
@@ -69,12 +70,22 @@ class Board:
         self.nodes: list[Node] = []
         self.widths: list[tuple[str, int]] = []
         self.deferrable = False
+        self.parameters = graph.parameters
+        self.targets: dict[str, str] = {}
         self.add(graph.nodes, graph.returned)
 
     # Growing ----------------------------------------------------------------------------------------------------------
 
     def add(self, nodes: Sequence[Node], returned: Iterable[Node]) -> None:
-        """Nodes join the run: at its start, and with each deferred subflow."""
+        """Nodes join the run: at its start, and with each deferred subflow.
+
+        Raises
+        ------
+        TargetError
+            A result would be written where another one is; nothing has joined.
+        """
+        if any(node.policy.target is not None for node in nodes):
+            self.targets = check_targets(nodes, self.parameters, self.targets)
         items = wire(nodes, self.items, self.parts, len(self.all))
         self.deferrable = self.deferrable or any(
             node.policy.may_defer or node.definition.builds or (node.mapped and node.width is None) for node in nodes

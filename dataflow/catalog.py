@@ -33,8 +33,8 @@ def load(spec: str) -> AnyFlow:
     """The flow that a person names.
 
     A file is read under its own name, with its folder on `sys.path`, as Python does for a script; what stands under
-    `if __name__ == "__main__"` does not run. Its functions, and those of its neighbours that it imports, travel to workers
-    by value: a worker need not have the file.
+    `if __name__ == "__main__"` does not run. Its functions, and those of its neighbours that it imports, travel to
+    workers by value: a worker need not have the file.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load(spec: str) -> AnyFlow:
         The file or module raised.
     """
     where, name = split(spec)
-    module = _load_file(Path(where)) if _is_file(where) else _load_module(where)
+    module = _load_file(where) if _is_file(where) else _load_module(where)
     return _choose(where, flows_in(module), name)
 
 
@@ -93,23 +93,24 @@ def _is_file(where: str) -> bool:
     return where.endswith(".py") or os.sep in where or Path(where).is_file()
 
 
-def _load_file(path: Path) -> ModuleType:
+def _load_file(given: str) -> ModuleType:
+    path = Path(given)
     if not path.is_file():
         near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise FlowNotFound(f"file {str(path)!r} {what}.{did_you_mean(str(path), near)}")
+        raise FlowNotFound(f"file {given!r} {what}.{did_you_mean(str(path), near)}")
     path = path.resolve()
     name, root = _module_name(path)
     _add_to_path(root)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise FlowNotFound(f"file {str(path)!r} is no Python file: its name does not end in .py.")
+        raise FlowNotFound(f"file {given!r} is no Python file: its name does not end in .py.")
     module = importlib.util.module_from_spec(spec)
     known = set(sys.modules)
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        with _reported(f"file {str(path)!r}"):
+        with _reported(f"file {given!r}"):
             if "." in name:
                 importlib.import_module(name.rpartition(".")[0])
             # Not the loader's own exec_module: that writes a __pycache__ beside the file and trusts one that is there.
@@ -187,7 +188,7 @@ def _by_value(names: list[str], root: Path) -> None:
 def _reported(what: str) -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, DataflowError):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
         raise FlowNotLoaded(what, error) from error

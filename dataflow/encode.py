@@ -20,7 +20,7 @@ from dataflow.outcome import Outcome
 from dataflow.runner import run_task
 from dataflow.structure import replace
 from dataflow.task import STRICT
-from dataflow.works import FLYING, Group, Item, Known, Part, Single, is_each
+from dataflow.works import FLYING, Group, Item, Known, Part, Single, is_each, nodes_in
 
 _UNFIT = re.compile(r"[^A-Za-z_]+")
 
@@ -104,7 +104,7 @@ class Encoder:
         node, part = group.node, group.parts[0]
         assert group.measure_key is not None
         sources = Sources()
-        upstream = list(dict.fromkeys(up for _, value in part.columns for up in _nodes_in(value)))
+        upstream = list(dict.fromkeys(up for _, value in part.columns for up in nodes_in(value)))
         picks = tuple(self._pick(up, sources) for up in upstream)
         slots = {up: Slot(place) for place, up in enumerate(upstream)}
         names = [value.name for _, value in part.columns]
@@ -253,7 +253,7 @@ def wanted_by(group: Group) -> list[tuple[Node, bool]]:
             if is_each(value):
                 wanted[cast(Node, cast(Walk, value).value), True] = None
             elif not isinstance(value, Walk | Flat):
-                wanted.update(dict.fromkeys((up, False) for up in _nodes_in(value)))
+                wanted.update(dict.fromkeys((up, False) for up in nodes_in(value)))
         wanted.update(dict.fromkeys((up, False) for up in part.node.wait_for))
     return [(up, each) for up, each in wanted if up not in mine]
 
@@ -266,17 +266,6 @@ def _slotted(value: object, slots: Mapping[Node, Slot]) -> object:
     if isinstance(value, Node):
         return slots[value]
     return replace(value, Node, lambda node: slots[node])
-
-
-def _nodes_in(value: object) -> list[Node]:
-    found: list[Node] = []
-
-    def note(node: Node) -> Node:
-        found.append(node)
-        return node
-
-    replace(value.value if isinstance(value, Whole) else value, Node, note)
-    return found
 
 
 def _compact(indices: Sequence[int]) -> Sequence[int]:

@@ -8,9 +8,7 @@ inline.
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -25,13 +23,13 @@ from dataflow.hooks import Hooks
 from dataflow.outcome import ABSENT, Batch, Outcome
 from dataflow.plan import Plan
 from dataflow.recorder import Recorder
+from dataflow.recovery import LEASE_SECONDS
 from dataflow.session import Control, Job
 from dataflow_executors.base import Done, Failed, Message, Sent
 
 logger = logging.getLogger("dataflow")
 # How long events of a finished fragment may be on their way: they are shipped every 50 ms.
 GRACE_SECONDS = 2.0
-LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +55,15 @@ class Driver:
         self.finished = threading.Event()
         self._inbox: queue.SimpleQueue[Message | _Order] = queue.SimpleQueue()
         self._control = Control()
-        self._recorder = Recorder(assignment.recorded, assignment.listed)
+        past = assignment.past
+        self._recorder = Recorder(past.recorded, past.listed) if past else Recorder()
         self._token = assignment.run_id[:8] + f"{time.time_ns() % 0xFFFFF:05x}"
         self._tokens: list[str] = []
         self._late: dict[int, tuple[float, Mapping[str, BaseException]]] = {}
         self._submitting = False
-        self._epoch = 0
+        self._epoch = assignment.epoch
         self._thread = 0
-        self._flushed = self._renewed = 0.0
+        self._flushed = self._renewed = time.monotonic()
         self._flush_seconds = float(str(settings.get("runs.flush")))
         self._positions = 0
         self._unpacked: dict[str, Definition] = {}
@@ -87,18 +86,6 @@ class Driver:
     def resume(self) -> None:
         """Let everything go on that waits for a person."""
         self._inbox.put(_Order("resume"))
-
-    def claim(self) -> None:
-        """Become the run's owner: nobody else may write its record while the lease is kept.
-
-        Raises
-        ------
-        StaleOwner
-            Somebody else drives the run.
-        """
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._epoch = self.work.runs.claim(self.work.run_id, owner, seconds=LEASE_SECONDS)
-        self._renewed = time.monotonic()
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -123,13 +110,23 @@ class Driver:
             self._close()
 
     def _reopen(self) -> None:
-        """What had not succeeded, in a run that is taken up again, is pending once more."""
-        for (path, index), state in self.work.recorded.items():
-            if (path, index) not in self.work.known and state != states.PENDING:
+        """A run that is taken up again: what had not succeeded is pending once more, what was found is on record."""
+        past = self.work.past
+        if past is None:
+            return
+        for (path, index), state in past.recorded.items():
+            if (path, index) not in past.known and state != states.PENDING:
                 self._recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message="taken up again"))
+        for (path, index), known in past.found.items():
+            attempt = past.attempts.get((path, index), 0)
+            self._recorder.add(
+                TaskEvent(
+                    path, index, states.SUCCESS, time.time(), attempt, "committed before", reference=known.reference
+                )
+            )
 
     def _make_plan(self) -> Plan:
-        work = self.work
+        work, past = self.work, self.work.past
         job = Job(
             run_id=work.run_id,
             run_name=work.run_name,
@@ -148,9 +145,9 @@ class Driver:
             run=self._token,
             chains=work.executor.chains,
             slots=work.executor.slots,
-            known=work.known,
-            attempts=work.attempts,
-            resumed=work.resumed,
+            known=past.known if past else None,
+            attempts=past.attempts if past else None,
+            resumed=past.paused if past else (),
         )
 
     def _loop(self) -> None:

@@ -146,9 +146,26 @@ def check_acyclic(nodes: Sequence[Node]) -> None:
                 stack.append((following, iter(following.upstream)))
 
 
-def check_targets(nodes: Sequence[Node], parameters: Mapping[str, object], prefix: str = "") -> None:
-    """Raise `TargetError` where two results would share a path, as far as the templates tell before anything runs."""
-    seen: dict[str, str] = {}
+def check_targets(
+    nodes: Sequence[Node], parameters: Mapping[str, object], taken: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Which node writes which target, as far as the templates tell before anything runs.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Nodes of one run.
+    parameters : mapping
+        The flow's.
+    taken : mapping
+        Targets of the run's other nodes, as this function gave them.
+
+    Raises
+    ------
+    TargetError
+        Two results would share a path, or a template asks for what there is not.
+    """
+    seen: dict[str, str] = dict(taken or {})
     for node in nodes:
         target = node.policy.target
         if target is None:
@@ -174,3 +191,4 @@ def check_targets(nodes: Sequence[Node], parameters: Mapping[str, object], prefi
                 f"{node.path} and {seen[rendered]} would share the path: use {{path}} to tell them apart.",
             )
         seen[rendered] = node.path
+    return seen

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from dataflow import states
 from dataflow.board import Board, follows
 from dataflow.encode import Encoder
+from dataflow.errors import TargetError
 from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
 from dataflow.graph import Graph
 from dataflow.node import Node
@@ -266,14 +267,23 @@ class Plan:
             path = label(owner[0].node.path, owner[1])
         final = return_node(graph, path)
         nodes = graph.nodes if isinstance(graph.outputs, Node) and final is graph.outputs else (*graph.nodes, final)
-        self._board.add(nodes, [final] if item_of(owner).returned else [])
+        try:
+            self._board.add(nodes, [final] if item_of(owner).returned else [])
+        except TargetError as error:
+            self._end(owner, Known(states.FAILED, str(error)))
+            return
         last = self._board.items[final]
         assert isinstance(last, Single)
         last.is_leaf = False
         if last.known is None:
             last.stands_for.append(owner)
-        elif self._board.end_owner(owner, last.known) and isinstance(owner, Single):
-            self._board.finish(owner, last.known)
+        else:
+            self._end(owner, last.known)
+
+    def _end(self, owner: Owner, end: Known) -> None:
+        """A subflow is final."""
+        if self._board.end_owner(owner, end) and isinstance(owner, Single):
+            self._board.finish(owner, end)
 
     # Losses -----------------------------------------------------------------------------------------------------------
 

@@ -25,16 +25,17 @@ from dataflow.graph import Graph
 from dataflow.outcome import Missing
 from dataflow.outputs import OutputRef
 from dataflow.places import choose_executor, open_results, open_runs
+from dataflow.recovery import claim, recall
 from dataflow.report import report
 from dataflow.states import State
 from dataflow.structure import replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
-from dataflow.works import Known
-from dataflow_storage import Reference, ResultStore, RunNotFound, RunStore
+from dataflow_storage import ResultStore, RunNotFound, RunStore
 from dataflow_storage.errors import AmbiguousRun, StaleOwner
 from dataflow_storage.rows import LogRow, RunRow
 
 MOST_FAILED = 1000
+ABORT_SECONDS = 2.0
 
 
 class Run:
@@ -228,42 +229,32 @@ class Run:
         row = self.record
         if row.state == states.SUCCESS:
             raise RunNotResumable(self.name, row.state, refusal)
-        task_runs = self._store.task_runs(self.id)
-        known: dict[tuple[str, int], Known] = {}
-        for one in task_runs:
-            if one.state in states.SUCCESSFUL:
-                reference = Reference.from_dict(one.reference) if one.reference else None
-                known[one.path, one.idx] = Known(one.state, one.message, reference)
-        paused = {(one.path, one.idx) for one in task_runs if one.state == states.PAUSED}
-        hooks, log_prints = self._hooks()
+        graph, (hooks, log_prints), chosen = self._load_graph(), self._hooks(), choose_executor(executor)
+        try:
+            epoch = claim(self._store, self.id)
+        except StaleOwner as error:
+            raise RunNotResumable(self.name, row.state, str(error)) from error
         driver = Driver(
             Assignment(
                 run_id=self.id,
                 run_name=self.name,
-                graph=self._load_graph(),
+                graph=graph,
                 logical_time=row.created,
-                executor=choose_executor(executor),
+                executor=chosen,
                 results=self._results,
                 runs=self._store,
-                known=known,
-                attempts={(one.path, one.idx): one.attempt for one in task_runs},
-                resumed=frozenset(paused),
-                recorded={(one.path, one.idx): one.state for one in task_runs},
-                listed=frozenset(self._store.counts(self.id)),
+                epoch=epoch,
+                past=recall(self.id, self._store, self._results),
                 hooks=hooks,
                 view=self._view,
                 log_prints=log_prints,
-                before=row.state,
+                before=self.record.state,
             )
         )
         if cancelled:
             driver.cancel()
-        before, self._driver = self._driver, driver
-        try:
-            launch(self)
-        except RunNotResumable:
-            self._driver = before
-            raise
+        self._driver = driver
+        launch(self)
         self.wait()
         return finish(self, raise_on_failure)
 
@@ -301,10 +292,6 @@ def launch(run: Run) -> None:
     """Drive a run: in a thread of its own, or here where the executor is inline."""
     driver = run._driver
     assert driver is not None
-    try:
-        driver.claim()
-    except StaleOwner as error:
-        raise RunNotResumable(run.name, run.record.state, str(error)) from error
     if driver.work.executor.inline:
         with _interruptible(driver):
             driver.drive()
@@ -377,5 +364,8 @@ def _interruptible(driver: Driver | None) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, pressed)
     try:
         yield
+    except KeyboardInterrupt:
+        driver.finished.wait(ABORT_SECONDS)  # it writes down that the run was stopped
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

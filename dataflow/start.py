@@ -14,6 +14,7 @@ from dataflow.graph import Graph
 from dataflow.names import readable_name
 from dataflow.outputs import stored_graph, stored_outputs
 from dataflow.places import choose_executor, open_results, open_runs
+from dataflow.recovery import claim
 from dataflow.run import Run
 
 
@@ -78,6 +79,7 @@ def start(
             executor=chosen,
             results=results_store,
             runs=store,
+            epoch=claim(store, run_id),
             hooks=hooks or {},
             view=run._view,
             log_prints=prints,

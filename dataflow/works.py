@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from dataflow.node import Flat, Node, Walk
+from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.structure import find
 from dataflow_storage import Reference
@@ -214,6 +214,11 @@ class Group(Item):
 BATCH_SECONDS = 0.2
 
 
+def nodes_in(value: object) -> list[Node]:
+    """The nodes in an argument, of a map or not."""
+    return list(find(value.value if isinstance(value, Whole) else value, Node))
+
+
 def may_join(group: Group, node: Node) -> bool:
     """Whether a mapped node can run in the same batches as a group: it walks that group index by index and nothing
     else, and all else that it waits for, the group waits for already.
@@ -233,10 +238,9 @@ def may_join(group: Group, node: Node) -> bool:
     if any(isinstance(value, Walk | Flat) and not (is_each(value) and value.value in mine) for value in named):
         return False
     known = {up for part in group.parts for up in part.node.upstream} - mine
-    walked = {value.value for value in named if is_each(value)}  # type: ignore[attr-defined]
-    whole = [up for up in node.upstream if up not in walked]
-    # One of the group's own nodes taken whole would wait for the group, which waits for this node.
-    return all(up in known for up in whole) and not any(up in mine for up in whole)
+    # What is taken whole, or waited for, must be the group's already; that is never one of the group's own nodes.
+    whole = [node.wait_for, *(value for value in named if not isinstance(value, Walk | Flat))]
+    return all(up in known for value in whole for up in nodes_in(value))
 
 
 def pointers(group: Group) -> Iterator[tuple[int, Node]]:

@@ -1,0 +1,126 @@
+"""What is known of a run that is taken up again: from its record, and from the results that its last driver did not
+live to hear of.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dataflow import states
+from dataflow.events import NO_INDEX
+from dataflow.works import Known
+from dataflow_storage import Reference, ResultStore, RunStore
+from dataflow_storage.runs import RunHeld
+
+LEASE_SECONDS = 60.0
+_CHILD = re.compile(r"(?P<path>.*)\[(?P<index>\d+)\]\Z", re.DOTALL)
+Who = tuple[str, int]
+
+
+def claim(runs: RunStore, run_id: str) -> int:
+    """Become a run's owner and return the epoch: nobody else may write its record while the lease is kept.
+
+    An owner on this machine whose process is gone has no say any more.
+
+    Raises
+    ------
+    StaleOwner
+        Somebody else drives the run.
+    """
+    try:
+        return runs.claim(run_id, _owner(), seconds=LEASE_SECONDS)
+    except RunHeld as held:
+        if not _is_gone(held.owner):
+            raise
+        return runs.claim(run_id, held.owner, seconds=LEASE_SECONDS)
+
+
+def _owner() -> str:
+    # Two drivers in one process are two owners.
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _is_gone(owner: str) -> bool:
+    import psutil
+
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What is known of a run.
+
+    Parameters
+    ----------
+    recorded : mapping
+        The state on record of each task run.
+    known : mapping
+        Task runs that succeeded.
+    found : mapping
+        Those among them that are not on record as such: their results were committed, and then the driver died.
+    attempts : mapping
+        Attempts made.
+    paused : frozenset
+        Task runs that wait for a person.
+    listed : frozenset
+        Paths of the nodes on record.
+    """
+
+    recorded: Mapping[Who, str]
+    known: Mapping[Who, Known]
+    found: Mapping[Who, Known]
+    attempts: Mapping[Who, int]
+    paused: frozenset[Who]
+    listed: frozenset[str]
+
+
+def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
+    """Read what is known of a run."""
+    rows = runs.task_runs(run_id)
+    known: dict[Who, Known] = {}
+    for row in rows:
+        if row.state in states.SUCCESSFUL:
+            reference = Reference.from_dict(row.reference) if row.reference else None
+            known[row.path, row.idx] = Known(row.state, row.message, reference)
+    found = {who: known_now for who, known_now in _committed(run_id, results, known).items() if who not in known}
+    return Past(
+        recorded={(row.path, row.idx): row.state for row in rows},
+        known={**known, **found},
+        found=found,
+        attempts={(row.path, row.idx): row.attempt for row in rows},
+        paused=frozenset((row.path, row.idx) for row in rows if row.state == states.PAUSED),
+        listed=frozenset(runs.counts(run_id)),
+    )
+
+
+def _committed(run_id: str, results: ResultStore, known: Mapping[Who, Known]) -> dict[Who, Known]:
+    """What lies in the result store, as far as it may be news.
+
+    A chunk of children is read also where its first child is known: a driver may have died amid its reports.
+    """
+    found: dict[Who, Known] = {}
+    for key in results.keys(f"{run_id}/"):
+        name = key.partition("/")[2]
+        child = _CHILD.match(name)
+        chunk = results.find_many(key) if child else None
+        if child and chunk is not None:
+            for index, reference in chunk.items():
+                if index >= 0:
+                    found[child["path"], index] = Known(states.SUCCESS, "committed before", reference)
+        elif (name, NO_INDEX) not in known:
+            single = results.find(key)
+            if single is not None:
+                found[name, NO_INDEX] = Known(states.SUCCESS, "committed before", single)
+    return found
