@@ -128,6 +128,26 @@ class Board:
         stored = known.reference is not None or known.type not in states.WITH_VALUE
         return stored or (not item.returned and all(consumer.status == DONE for consumer in item.consumers))
 
+    def _recall_child(self, group: Group, part: Part, index: int) -> None:
+        where = (part.node.path, index)
+        attempt = self.attempts.get(where)
+        if attempt:
+            part.attempts[index] = (attempt, attempt)
+        if where in self.resumed:
+            group.resumed.add((part.number, index))
+        known = self.known.get(where)
+        if known is None:
+            return
+        stored = known.reference is not None or known.type not in states.WITH_VALUE
+        if not stored:
+            # Made again only for somebody who needs it: a later part, a follower, or a consumer of the whole map.
+            later = all(other.known[index] is not None for other in group.parts[part.number + 1 :])
+            followed = all((follower.node.path, index) in self.known for follower in part.followers)
+            consumed = all(consumer.status == DONE for consumer in group.consumers)
+            stored = later and followed and consumed and not group.returned
+        if stored:
+            self.learn_child(group, part, index, known)
+
     def try_open(self, group: Group) -> None:
         """Open a group whose width is known without measuring: by its lists, and by the maps that it walks."""
         if group.width is not None or group.needs_measuring or group.status == DONE:
@@ -160,19 +180,12 @@ class Board:
             if item.status != DONE and index < width:
                 group.waits[index] = group.waits.get(index, 0) + 1
                 item.pointers.append((group, index))
+        for part in reversed(group.parts):
+            for index in range(width):
+                self._recall_child(group, part, index)
         for part in group.parts:
             for follower in part.followers:
                 self.try_open(follower)
-            for index in range(width):
-                where = (part.node.path, index)
-                attempt = self.attempts.get(where)
-                if attempt:
-                    part.attempts[index] = (attempt, attempt)
-                if where in self.resumed:
-                    group.resumed.add((part.number, index))
-                known = self.known.get(where)
-                if known is not None and (known.reference is not None or known.type not in states.WITH_VALUE):
-                    self.learn_child(group, part, index, known)
         self.candidates.append(group)
         self.settle(group)
 

@@ -20,6 +20,7 @@ from dataflow.definition import Definition
 from dataflow.events import NO_INDEX, Event, Expanded, Packed, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
+from dataflow.losses import blamed, portable, reason
 from dataflow.outcome import ABSENT, Batch, Outcome
 from dataflow.plan import Plan
 from dataflow.recorder import Recorder
@@ -89,6 +90,11 @@ class Driver:
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
+    def announce(self) -> None:
+        """Put the graph's nodes on record, so that whoever holds the run can ask for them at once."""
+        self._recorder.add_nodes(self.work.graph.nodes, 0)
+        self.flush()
+
     def drive(self) -> None:
         """Run to the end. Whatever happens is on record; what broke the driver is in `error`."""
         work = self.work
@@ -156,10 +162,8 @@ class Driver:
             self._settle()
             if plan.is_done or (self._control.cancelled and not plan.in_flight) or self._control.aborted:
                 break
-            if not self._control.cancelled:
-                self._submit()
-                if plan.is_done:
-                    continue
+            if not self._control.cancelled and self._submit():
+                continue
             if plan.is_paused:
                 self._finish(states.PAUSED, "waits for approval: run.resume() lets it go on")
                 return
@@ -170,8 +174,8 @@ class Driver:
             self._wait()
         self._conclude()
 
-    def _submit(self) -> None:
-        """Hand the executor what the plan says."""
+    def _submit(self) -> bool:
+        """Hand the executor what the plan says. Whether that may have changed what is next."""
         dispatch = self._plan.take(time.time())
         if dispatch.shipments:
             self._ship(dispatch.shipments)
@@ -182,18 +186,25 @@ class Driver:
             self._submitting = True
             try:
                 self.work.executor.submit(dispatch.fragment)
+            except Exception:
+                if self.work.executor.processes:  # say which task it was, where its arguments are the reason
+                    for task in dispatch.fragment.tasks.values():
+                        portable(task)
+                raise
             finally:
                 self._submitting = False
+        if self.work.executor.inline and dispatch.fragment is not None:
+            self._drain()
+            return True
         self._settle()
+        return self._plan.is_done
 
     def _ship(self, objects: Mapping[str, object]) -> None:
         self._tokens += objects
         if not self.work.executor.processes:
             session.register(objects)
             return
-        import cloudpickle
-
-        self.work.executor.ship({token: cloudpickle.dumps(made) for token, made in objects.items()})
+        self.work.executor.ship({token: portable(made) for token, made in objects.items()})
 
     def _receive(self, message: Message) -> None:
         self._inbox.put(message)
@@ -262,7 +273,7 @@ class Driver:
                 del self._late[fragment]
             elif time.monotonic() > deadline or (lost and not self._control.cancelled and self._inbox.empty()):
                 del self._late[fragment]
-                self._plan.audit(fragment, _blamed(lost), _reason(lost))
+                self._plan.audit(fragment, blamed(lost), reason(lost))
             elif self._control.cancelled:
                 del self._late[fragment]
                 self._plan.give_up(fragment)
@@ -326,6 +337,13 @@ class Driver:
         failure = describe(error)
         self._recorder.add_log(time.time(), logging.CRITICAL, failure["full"])
         aborted = isinstance(error, KeyboardInterrupt)
+        for path, index in list(self._plan.unfinished()) if self.fragments else ():
+            before = self._recorder.state_of(path, index)
+            if aborted or before == states.RUNNING:
+                type, message = (
+                    (states.CANCELLED, "stopped at once") if aborted else (states.CRASHED, "the driver broke")
+                )
+                self._recorder.add(TaskEvent(path, index, type, time.time(), message=message))
         if self.state not in states.RUN_FINAL:
             self._enter(
                 states.CANCELLED if aborted else states.CRASHED,
@@ -382,19 +400,3 @@ class Driver:
 
 def _counted(types: Mapping[str, int], which: frozenset[str] | set[str]) -> str:
     return ", ".join(f"{n} {type}" for type, n in sorted(types.items()) if type in which)
-
-
-def _blamed(lost: Mapping[str, BaseException]) -> dict[str, str]:
-    """Keys whose worker died under them, as Dask tells."""
-    blamed: dict[str, str] = {}
-    for error in lost.values():
-        key = getattr(error, "task", None)
-        if key is not None and type(error).__name__ == "KilledWorker":
-            blamed[str(key)] = f"its worker died while it ran ({getattr(error, 'last_worker', 'unknown')})"
-    return blamed
-
-
-def _reason(lost: Mapping[str, BaseException]) -> str:
-    for error in lost.values():
-        return f"Dask could not finish it: {type(error).__name__}: {error}"
-    return "Dask finished it, but its outcome never arrived"

@@ -157,6 +157,16 @@ class PlaceError(DataflowError, ValueError):
         )
 
 
+class NotPortable(DataflowError, TypeError):
+    """A task or one of its arguments cannot be sent to worker processes."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(
+            f"task {task!r} or one of its arguments cannot be sent to worker processes: {reason}. Make such a thing in "
+            "the body of the task, pass plain data, or run with executor='threads'."
+        )
+
+
 class ValueTooLocal(DataflowError, TypeError):
     """A value that is not stored cannot be sent to another worker process either."""
 

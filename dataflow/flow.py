@@ -23,7 +23,7 @@ from dataflow.graph import Graph
 from dataflow.node import Node
 from dataflow.parameters import Invalid, convert, listed, masked, shown, type_name
 from dataflow.structure import find
-from dataflow.task import add_map
+from dataflow.task import add_map, check_nodes
 
 if TYPE_CHECKING:
     from dataflow.run import Run
@@ -82,8 +82,15 @@ class Flow(Generic[P, R]):
         """The function's signature."""
         return inspect.signature(self.fn)
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, *args: object, wait_for: Sequence[Node] = (), **kwargs: object) -> object:
         """Outside a flow: the graph for these parameters. In a flow: its nodes join, now or once its arguments exist.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The flow's parameters: values, or in a flow also Nodes.
+        wait_for : sequence of Node
+            In a flow: its body runs when these are final.
 
         Raises
         ------
@@ -93,9 +100,9 @@ class Flow(Generic[P, R]):
         builder = current_builder()
         if builder is None:
             return self.graph(*args, **kwargs)
-        if any(True for _ in find((args, kwargs), Node)):
+        if wait_for or any(True for _ in find((args, kwargs), Node)):
             self._bind(args, kwargs)  # names and numbers of arguments are checked now, Nodes as they come
-            return builder.add(self.definition, args, kwargs)
+            return builder.add(self.definition, args, kwargs, wait_for=check_nodes(self.name, wait_for))
         with builder.group(self.name):
             return self._body(self.validate(*args, **kwargs))
 

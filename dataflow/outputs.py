@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dataflow.graph import Graph
@@ -34,11 +35,29 @@ def stored_graph(graph: Graph) -> bytes | None:
         return None
 
 
-def stored_outputs(graph: Graph) -> dict[str, str]:
-    """What the flow returned, with the Nodes in it by path: JSON around a pickle, for it may hold any value."""
-    import cloudpickle
+def by_path(outputs: object) -> object:
+    """What a flow returned, with the Nodes in it by path."""
 
     def reference(node: Node) -> OutputRef:
         return OutputRef(node.path, node.mapped)
 
-    return {"pickle": base64.b64encode(cloudpickle.dumps(replace(graph.outputs, Node, reference))).decode()}
+    return replace(outputs, Node, reference)
+
+
+def stored_outputs(graph: Graph) -> dict[str, str] | None:
+    """What the flow returned as JSON around a pickle, for it may hold any value; None where one cannot be pickled."""
+    import cloudpickle
+
+    try:
+        return {"pickle": base64.b64encode(cloudpickle.dumps(by_path(graph.outputs))).decode()}
+    except Exception:
+        # A constant such as a lock: this process still has it, and run.result() says so elsewhere.
+        return None
+
+
+def loaded_outputs(stored: Mapping[str, str]) -> object:
+    """What `stored_outputs` stored."""
+    import cloudpickle
+
+    outputs: object = cloudpickle.loads(base64.b64decode(stored["pickle"]))
+    return outputs

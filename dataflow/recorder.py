@@ -1,7 +1,7 @@
 """Events become rows: what a run leaves behind, gathered between flushes and written in one transaction.
 
-State: `_current`, each task run's state as far as it was told; `_batch`, rows since the last flush. A transition that
-its table does not allow is not recorded but reported: an event of a task run that is final already came twice.
+State: `_current`, each task run's state as far as it was told; `_listed`, nodes whose task runs are counted;
+`_written`, nodes that have their row; and the rows since the last flush. A transition that its table does not allow is not recorded but reported: an event of a task run that is final already came twice.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Recorder:
     def __init__(self, known: Mapping[tuple[str, int], str] | None = None, listed: Iterable[str] = ()) -> None:
         self._current: dict[tuple[str, int], str] = dict(known or {})
         self._listed = set(listed)
+        self._written: set[str] = set()
         self._clear()
 
     def _clear(self) -> None:
@@ -53,6 +54,9 @@ class Recorder:
     def add_nodes(self, nodes: Sequence[Node], start: int) -> None:
         """Nodes joined the graph."""
         for position, node in enumerate(nodes, start):
+            if node.path in self._written:
+                continue
+            self._written.add(node.path)
             self.size += 1
             self._nodes.append(
                 {

@@ -7,7 +7,6 @@ All that is told comes from the record and the result store, so a Run in the pro
 from __future__ import annotations
 
 import asyncio
-import base64
 import signal
 import threading
 import time
@@ -23,7 +22,7 @@ from dataflow.errors import NoSuchRun, NoSuchTask, NotFinished, RunFailed, RunNo
 from dataflow.events import NO_INDEX
 from dataflow.graph import Graph
 from dataflow.outcome import Missing
-from dataflow.outputs import OutputRef
+from dataflow.outputs import OutputRef, by_path, loaded_outputs
 from dataflow.places import choose_executor, open_results, open_runs
 from dataflow.recovery import claim, recall
 from dataflow.report import report
@@ -124,10 +123,12 @@ class Run:
             raise NotFinished(f"run {self.name}", row.state)
         if row.state != states.SUCCESS:
             raise RunFailed(self, self.report)
-        import cloudpickle
-
-        assert isinstance(row.outputs, Mapping)
-        outputs = cloudpickle.loads(base64.b64decode(str(row.outputs["pickle"])))
+        if isinstance(row.outputs, Mapping):
+            outputs = loaded_outputs(row.outputs)
+        elif self._graph is not None:
+            outputs = by_path(self._graph.outputs)
+        else:
+            raise NotFinished(f"run {self.name}", "Success, but what its flow returned could not be stored")
         return replace(outputs, OutputRef, self._output)
 
     def _output(self, wanted: OutputRef) -> object:
@@ -292,6 +293,7 @@ def launch(run: Run) -> None:
     """Drive a run: in a thread of its own, or here where the executor is inline."""
     driver = run._driver
     assert driver is not None
+    driver.announce()
     if driver.work.executor.inline:
         with _interruptible(driver):
             driver.drive()

@@ -88,7 +88,8 @@ class Session:
         self.token = token
         self.job = job
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._lock = threading.Lock()
+        # An inline driver may ask for a flush while it takes in what a flush sends.
+        self._lock = threading.RLock()
         self._buffer: list[Event] = []
         self._flusher: threading.Thread | None = None
         self._named: dict[int, tuple[str, Definition]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -59,7 +60,13 @@ def replace(value: object, kind: type[T], new: Callable[[T], object]) -> object:
         for field in dataclasses.fields(value):
             before = getattr(value, field.name, None)
             after = replace(before, kind, new)
-            if after is not before and field.init:
+            if after is not before:
                 changes[field.name] = after
-        return dataclasses.replace(value, **changes) if changes else value
+        if not changes:
+            return value
+        # Not dataclasses.replace: it leaves out fields that are not in __init__, and runs __post_init__ again.
+        copied = copy.copy(value)
+        for name, after in changes.items():
+            object.__setattr__(copied, name, after)
+        return copied
     return value

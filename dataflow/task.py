@@ -87,7 +87,7 @@ class Task(Generic[P, R]):
         for value in (*args, *kwargs.values()):
             if isinstance(value, Whole):
                 raise ArgumentError(self.name, f"{value!r} is only for .map", str(self.signature))
-        return builder.add(self.definition, args, kwargs, wait_for=_nodes(self.name, wait_for))
+        return builder.add(self.definition, args, kwargs, wait_for=check_nodes(self.name, wait_for))
 
     def map(self, *args: object, wait_for: Sequence[Node] = (), strict: object = True, **kwargs: object) -> Node:
         """One call for each item of the arguments, walked together. The Node's value is the list of results.
@@ -193,7 +193,9 @@ def add_map(
         made = tuple(_cut(value, width) for value in made)
         named = {name: _cut(value, width) for name, value in named.items()}
     kwargs = dict(named) if strict else {**named, STRICT: Whole(False)}
-    return builder.add(definition, made, kwargs, wait_for=_nodes(definition.name, wait_for), mapped=True, width=width)
+    return builder.add(
+        definition, made, kwargs, wait_for=check_nodes(definition.name, wait_for), mapped=True, width=width
+    )
 
 
 # Carried among the arguments of a map whose lengths are only known at run time; no parameter can have this name.
@@ -208,7 +210,8 @@ def _cut(value: Whole, width: int) -> Whole:
     )
 
 
-def _nodes(task: str, wait_for: object) -> Sequence[Node]:
+def check_nodes(task: str, wait_for: object) -> Sequence[Node]:
+    """`wait_for` as it is, if it is a list of Nodes."""
     if not isinstance(wait_for, list | tuple) or not all(isinstance(node, Node) for node in wait_for):
         raise ArgumentError(task, f"wait_for={wait_for!r} is not a list of nodes", "(…, wait_for=[node, …])")
     return wait_for

@@ -52,6 +52,7 @@ MARKS: Mapping[str, Mark] = {
     states.CANCELLED: Mark("⊘", "!", "cancelled", "warn", f"{_RING}M3 9l6-6"),
 }
 
+TONES = ("bad", "warn", "busy", "good", "calm")
 # Of several states in one box, the first of these that occurs is the box's.
 _LOUDEST = (
     states.CRASHED,
@@ -69,7 +70,7 @@ _LOUDEST = (
 def overall(counts: Mapping[str, int]) -> str | None:
     """The one state that stands for several, or None where there are none.
 
-    >>> overall({"Success": 3, "Failed": 1}), overall({"Success": 3, "Pending": 1}), overall({"Cached": 2, "Skipped": 1})
+    >>> overall({"Success": 3, "Failed": 1}), overall({"Success": 3, "Pending": 1}), overall({"Cached": 2})
     ('Failed', 'Running', 'Cached')
     """
     found = {state for state, n in counts.items() if n}
@@ -82,3 +83,29 @@ def overall(counts: Mapping[str, int]) -> str | None:
         if state in found:
             return state
     return next(iter(found), None)
+
+
+def words(counts: Mapping[str, int], most: int = 3) -> str:
+    """Counts of states for people, what needs attention first.
+
+    Parameters
+    ----------
+    counts : mapping
+        How many are in each state.
+    most : int
+        Name at most this many states that are not good.
+
+    >>> words({"Success": 8316, "Failed": 17}), words({"Pending": 24}), words({"Cached": 1})
+    ('8,316/8,333 · 17 failed', '24 pending', 'cached')
+    """
+    found = {state: n for state, n in counts.items() if n}
+    if len(found) < 2:
+        for state, n in found.items():
+            return MARKS[state].word if n == 1 else f"{n:,} {MARKS[state].word}"
+        return MARKS[states.PENDING].word
+    done = sum(n for state, n in found.items() if MARKS[state].tone == "good")
+    others = sorted(
+        (s for s in found if MARKS[s].tone != "good"), key=lambda s: (TONES.index(MARKS[s].tone), -found[s])
+    )
+    told = [f"{found[state]:,} {MARKS[state].word}" for state in others]
+    return " · ".join([f"{done:,}/{sum(found.values()):,}", *told[:most], *(["…"] if len(told) > most else [])])

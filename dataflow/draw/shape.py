@@ -1,7 +1,7 @@
 """What of a graph is drawn: which boxes, in which groups, with which edges. No geometry here.
 
-Operators on nodes are left out where an edge says the same. The children of mapped subflows are one box for each task of
-theirs. What is too much for a picture is folded: first calls of one task, then whole subflows, then neighbours.
+Operators on nodes are left out where an edge says the same. The children of mapped subflows are one box for each task
+of theirs. What is too much for a picture is folded: first calls of one task, then whole subflows, then neighbours.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from dataflow.graph import Graph
 
 INDEX = re.compile(r"\[\d+\]")
 NUMBER = re.compile(r"-\d+$")
+SYMBOLS = {
+    "getitem": "[ ]", "add": "+", "sub": "−", "mul": "×", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
+    "matmul": "@", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>", "neg": "−", "pos": "+",
+    "invert": "~", "abs": "| |", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "=", "ne": "≠",
+}  # fmt: skip
 # More boxes than this are folded even where a picture may be large.
 MOST_BOXES = 600
 
@@ -59,9 +64,10 @@ class Item:
 
 @dataclass(kw_only=True, slots=True)
 class Box:
-    """One box of a picture, standing for one or more nodes."""
+    """One box of a picture, standing for one or more nodes: all that is known of them together."""
 
     key: str
+    path: str
     label: str
     group: str
     mapped: bool = False
@@ -78,7 +84,7 @@ class Box:
     def times(self) -> str:
         """How many task runs it stands for, as people write it; empty for one.
 
-        >>> Box(key="a", label="a", group="", mapped=True, width=8333).times
+        >>> Box(key="a", path="a", label="a", group="", mapped=True, width=8333).times
         '×8,333'
         """
         if self.subflow:
@@ -159,7 +165,7 @@ def view(
     shown = [item for item in ordered if item.path in ups]
     places = {item.path: _place(INDEX.sub("[·]", item.path)) for item in shown}
     if limit is not None and len(set(places.values())) > limit:
-        places = _by_name(shown)
+        places = by_name(shown)
         depth = max(place.depth for place in places.values())
         while len(set(places.values())) > limit and depth:
             places = {path: place.cut(depth) for path, place in places.items()}
@@ -174,15 +180,19 @@ def view(
         for start in dict.fromkeys(places[up] for up in ups[item.path]):
             if order[start] < order[to]:
                 edges[boxes[start].key, boxes[to].key] = None
-            else:  # a loop in the flow's body, folded to one box for each task
-                boxes[to].loops = True
+            elif start != to or (to.part < 0 and not to.subflow):
+                boxes[to].loops = True  # in the flow's body, folded to one box for each task
     users = [item for item in items if not item.internal]
     return View(
-        flow=flow, boxes=list(boxes.values()), edges=list(edges), nodes=len(users), mapped=sum(item.mapped for item in users)
+        flow=flow,
+        boxes=list(boxes.values()),
+        edges=list(edges),
+        nodes=len(users),
+        mapped=sum(item.mapped for item in users),
     )
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Which box a node goes to."""
 
     group: str
@@ -194,22 +204,26 @@ class _Place(NamedTuple):
     def depth(self) -> int:
         return self.group.count("/") + 1 if self.group else 0
 
-    def cut(self, depth: int) -> _Place:
+    def cut(self, depth: int) -> Place:
         """The subflow at this depth in place of what is in it."""
         if self.depth < depth:
             return self
         parts = self.group.split("/")
-        return _Place("/".join(parts[: depth - 1]), parts[depth - 1], subflow=True)
+        return Place("/".join(parts[: depth - 1]), parts[depth - 1], subflow=True)
+
+    @property
+    def path(self) -> str:
+        return f"{self.group}/{self.label}" if self.group else self.label
 
     @property
     def key(self) -> str:
-        path = f"{self.group}/{self.label}" if self.group else self.label
-        return f"{path}/" if self.subflow else path if self.part < 0 else f"{self.part}:{path}"
+        """A name that no other place has; no node's path ends in `/` or holds a `[`."""
+        return f"{self.path}/" if self.subflow else self.path if self.part < 0 else f"{self.path}[{self.part}]"
 
 
-def _place(path: str) -> _Place:
+def _place(path: str) -> Place:
     group, _, label = path.rpartition("/")
-    return _Place(group, label)
+    return Place(group, label)
 
 
 def _topological(items: Sequence[Item]) -> list[Item]:
@@ -248,7 +262,7 @@ def _contracted(items: Iterable[Item]) -> dict[str, tuple[str, ...]]:
     return ups
 
 
-def _by_name(items: Sequence[Item]) -> dict[str, _Place]:
+def by_name(items: Sequence[Item]) -> dict[str, Place]:
     """One box for all calls of a task in a subflow, and for all calls of that subflow."""
     known = {INDEX.sub("", item.group) for item in items}
     known |= {group[:n] for group in list(known) for n, c in enumerate(group) if c == "/"}
@@ -262,10 +276,10 @@ def _by_name(items: Sequence[Item]) -> dict[str, _Place]:
             at += f"{part}/"
         return "/".join(parts)
 
-    return {item.path: _Place(plain(INDEX.sub("", item.group)), item.task) for item in items}
+    return {item.path: Place(plain(INDEX.sub("", item.group)), item.task) for item in items}
 
 
-def _by_rank(items: Sequence[Item], ups: Mapping[str, tuple[str, ...]], most: int) -> dict[str, _Place]:
+def _by_rank(items: Sequence[Item], ups: Mapping[str, tuple[str, ...]], most: int) -> dict[str, Place]:
     """One box for all that stands equally deep in the graph, neighbouring depths together."""
     rank: dict[str, int] = {}
     for item in items:
@@ -277,18 +291,20 @@ def _by_rank(items: Sequence[Item], ups: Mapping[str, tuple[str, ...]], most: in
     for item in items:
         names.setdefault(part[item.path], {})[item.task] = None
     labels = {n: f"{next(iter(found))}{' …' if len(found) > 1 else ''}" for n, found in names.items()}
-    return {path: _Place("", labels[n], part=n) for path, n in part.items()}
+    return {path: Place("", labels[n], part=n) for path, n in part.items()}
 
 
-def _boxes(items: Sequence[Item], places: Mapping[str, _Place], counts: Mapping[str, Mapping[str, int]]) -> dict[_Place, Box]:
-    boxes: dict[_Place, Box] = {}
+def _boxes(
+    items: Sequence[Item], places: Mapping[str, Place], counts: Mapping[str, Mapping[str, int]]
+) -> dict[Place, Box]:
+    boxes: dict[Place, Box] = {}
     for item in items:
         place = places[item.path]
         box = boxes.get(place)
         if box is None:
-            box = boxes[place] = Box(
-                key=place.key, label=place.label, group=place.group, subflow=place.subflow, internal=item.internal,
-            )  # fmt: skip
+            label = SYMBOLS.get(item.task, place.label) if item.internal else place.label
+            box = boxes[place] = Box(key=place.key, path=place.path, label=label, group=place.group)
+            box.subflow, box.internal = place.subflow, item.internal
         box.calls += 1
         box.mapped |= item.mapped
         box.builds |= item.builds

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from dataflow.draw.layout import Layout, Rect, Spaces, layout
-from dataflow.draw.marks import MARKS, overall
+from dataflow.draw.layers import Spaces
+from dataflow.draw.layout import Layout, Rect, layout
+from dataflow.draw.marks import MARKS, TONES, overall, words
 from dataflow.draw.shape import Box, View
 
 # Widths of letters: names are in a fixed-width face, which is 0.6 of its size in almost every font.
-TONES = ("bad", "warn", "busy", "good", "calm")
 NAME, SMALL = 7.85, 6.1
 LONGEST = 30
 TALL, TALLER, PILL = 34.0, 52.0, 24.0
@@ -21,12 +21,14 @@ TITLE = 34.0
 # A picture wider than this runs from top to bottom, where that is less wide.
 WIDEST = 1500.0
 LIGHT = {
-    "bg": "#ffffff", "card": "#f6f8fa", "line": "#d0d7de", "text": "#1f2328", "soft": "#57606a", "edge": "#8c959f", "group": "#fafbfc",
-    "good": "#1a7f37", "bad": "#cf222e", "busy": "#0969da", "warn": "#9a6700", "calm": "#6e7781", "accent": "#6639ba",
+    "bg": "#ffffff", "card": "#f6f8fa", "line": "#d0d7de", "text": "#1f2328",
+    "soft": "#57606a", "edge": "#8c959f", "group": "#fafbfc", "good": "#1a7f37",
+    "bad": "#cf222e", "busy": "#0969da", "warn": "#9a6700", "calm": "#6e7781", "accent": "#6639ba",
 }  # fmt: skip
 DARK = {
-    "bg": "#0d1117", "card": "#161b22", "line": "#3d444d", "text": "#e6edf3", "soft": "#9198a1", "edge": "#6e7681", "group": "#10151c",
-    "good": "#3fb950", "bad": "#f85149", "busy": "#58a6ff", "warn": "#d29922", "calm": "#8b949e", "accent": "#b083f0",
+    "bg": "#0d1117", "card": "#161b22", "line": "#3d444d", "text": "#e6edf3",
+    "soft": "#9198a1", "edge": "#6e7681", "group": "#10151c", "good": "#3fb950",
+    "bad": "#f85149", "busy": "#58a6ff", "warn": "#d29922", "calm": "#8b949e", "accent": "#b083f0",
 }  # fmt: skip
 # What a page that shows the picture inline says of its own colours goes first.
 HOSTS = {
@@ -86,8 +88,9 @@ def svg(view: View, *, states: bool = False, prefix: str | None = None) -> str:
         body += _legend(view, height)
     unique = prefix or "d" + hashlib.blake2s((body + view.title).encode(), digest_size=4).hexdigest()
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" '
-        f'height="{_n(height)}" role="img" aria-labelledby="{unique}-t"><title id="{unique}-t">{escape(_spoken(view))}</title>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {_n(width)} {_n(height)}" '
+        f'width="{_n(width)}" height="{_n(height)}" role="img" aria-labelledby="{unique}-t">'
+        f'<title id="{unique}-t">{escape(_spoken(view))}</title>'
         f"<style>{_style(unique)}</style>"
         f'<rect class="bg" width="100%" height="100%" rx="10"/>{body}</svg>\n'
     )
@@ -104,7 +107,9 @@ def _n(value: float) -> str:
 
 def _spoken(view: View) -> str:
     edges = [f"{start} to {end}" for start, end in view.edges]
-    return f"Graph of the flow {view.title}." + (f" {'; '.join(edges[:12])}{' …' if len(edges) > 12 else ''}." if edges else "")
+    return f"Graph of the flow {view.title}." + (
+        f" {'; '.join(edges[:12])}{' …' if len(edges) > 12 else ''}." if edges else ""
+    )
 
 
 def _style(unique: str) -> str:
@@ -152,26 +157,13 @@ def _clipped(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
-def _words(box: Box) -> str:
-    """What its states are, in words."""
-    counts = {state: n for state, n in box.counts.items() if n}
-    if not counts:
-        return MARKS["Pending"].word
-    if len(counts) == 1 and sum(counts.values()) == 1:
-        return MARKS[next(iter(counts))].word
-    order = [state for state in MARKS if state in counts]
-    order.sort(key=lambda state: TONES.index(MARKS[state].tone))
-    told = [f"{counts[state]:,} {MARKS[state].word}" for state in order]
-    return " · ".join(told[:3]) + (" · …" if len(told) > 3 else "")
-
-
 def _size(box: Box, states: bool) -> tuple[float, float]:
     if box.internal:
         return max(PILL, len(box.label) * NAME + 14), PILL
     first = len(_clipped(box.label)) * NAME + (len(box.times) * 6.6 + 10 if box.times else 0) + (13 if box.loops else 0)
     if not states:
         return round(first + 28), TALL
-    return round(max(first + 28, len(_words(box)) * SMALL + 44)), TALLER
+    return round(max(first + 44, len(words(box.counts, 2)) * SMALL + 44)), TALLER
 
 
 def _placed(view: View, states: bool) -> tuple[_Axes, Layout]:
@@ -200,7 +192,7 @@ def _group(key: str, rect: Rect, axes: _Axes) -> str:
     x, y, w, h = axes.rect(rect)
     name = key.removesuffix("//").rpartition("/")[2]
     return (
-        f'<g><title>subflow {escape(key.removesuffix("//"))}</title>'
+        f"<g><title>subflow {escape(key.removesuffix('//'))}</title>"
         f'<rect class="g" x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" rx="10"/>'
         f'<text class="m s" x="{_n(x + 12)}" y="{_n(y + 19)}">{escape(_clipped(name))}</text></g>'
     )
@@ -234,16 +226,17 @@ def _edges(placed: Layout, axes: _Axes) -> list[str]:
 def _box(box: Box, place: tuple[float, float, float, float], states: bool) -> str:
     x, y, w, h = place
     rect = f'x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}"'
+    classes = " ".join(["n", *(["b"] if box.builds or box.subflow else []), *(["r"] if box.returned else [])])
     if box.internal:
         return (
-            f'<g><title>{escape(box.key)}</title><rect class="n" {rect} rx="{_n(h / 2)}"/>'
-            f'<text class="m s" x="{_n(x + w / 2)}" y="{_n(y + h / 2 + 4)}" text-anchor="middle">{escape(box.label)}</text></g>'
+            f'<g><title>{escape(_tooltip(box, states))}</title><rect class="{classes}" {rect} rx="{_n(h / 2)}"/>'
+            f'<text class="m s" x="{_n(x + w / 2)}" y="{_n(y + h / 2 + 4)}" text-anchor="middle">'
+            f"{escape(box.label)}</text></g>"
         )
-    classes = " ".join(["n", *(["b"] if box.builds or box.subflow else []), *(["r"] if box.returned else [])])
     parts = [f"<g><title>{escape(_tooltip(box, states))}</title>"]
     if box.mapped or box.calls > 1:  # a second card behind: many
         parts.append(
-            f'<path class="{classes}" d="M{_n(x + 8)} {_n(y)}v-3.5h{_n(w - 4.5)}v{_n(h - 5)}h-3.5"/>'
+            f'<rect class="{classes}" x="{_n(x + 4)}" y="{_n(y - 4)}" width="{_n(w)}" height="{_n(h)}" rx="7"/>'
         )
     parts.append(f'<rect class="{classes}" {rect} rx="7"/>')
     line = y + (h / 2 + 4.5 if not states else 21)
@@ -264,7 +257,7 @@ def _state(box: Box, x: float, y: float, w: float, h: float) -> str:
     mark = MARKS[overall(box.counts) or "Pending"]
     parts = [
         f'<path class="i {mark.tone}" transform="translate({_n(x + 11)} {_n(y + 10.5)})" d="{mark.icon}"/>',
-        f'<text class="s" x="{_n(x + 30)}" y="{_n(y + 37)}">{escape(_words(box))}</text>',
+        f'<text class="s" x="{_n(x + 30)}" y="{_n(y + 37)}">{escape(words(box.counts, 2))}</text>',
     ]
     total = sum(box.counts.values())
     if total > 1:
@@ -279,7 +272,7 @@ def _state(box: Box, x: float, y: float, w: float, h: float) -> str:
 
 
 def _tooltip(box: Box, states: bool) -> str:
-    facts = [box.key.removesuffix("/")]
+    facts = [box.path]
     if box.subflow:
         facts.append(f"a subflow, {box.times}")
     elif box.calls > 1:
@@ -293,7 +286,7 @@ def _tooltip(box: Box, states: bool) -> str:
     if box.returned:
         facts.append("returned by the flow")
     if states:
-        facts.append(_words(box))
+        facts.append(words(box.counts, 2))
     return ", ".join(facts)
 
 
@@ -306,7 +299,9 @@ def _legend(view: View, height: float) -> str:
     parts, x = [], MARGIN
     for state, mark in MARKS.items():
         if state in found:
-            parts.append(f'<path class="i {mark.tone}" transform="translate({_n(x)} {_n(height - 26)})" d="{mark.icon}"/>')
+            parts.append(
+                f'<path class="i {mark.tone}" transform="translate({_n(x)} {_n(height - 26)})" d="{mark.icon}"/>'
+            )
             parts.append(f'<text class="s" x="{_n(x + 17)}" y="{_n(height - 16)}">{mark.word}</text>')
             x += 17 + len(mark.word) * SMALL + 14
     return "".join(parts)

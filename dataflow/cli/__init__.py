@@ -1,0 +1,96 @@
+"""The command line: `dataflow VERB`. Each verb lies in a file of its own and is loaded when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from dataflow import __version__
+from dataflow.cli.problems import EXIT_INTERRUPTED, Refused, told
+
+# Verb: where it is, and its line in the help, so that the help loads none of them.
+VERBS = {
+    "run": ("dataflow.cli.run", "Run a flow and show how it goes."),
+    "ls": ("dataflow.cli.ls", "List runs, newest first."),
+    "show": ("dataflow.cli.show", "Show a run, a task of it, or one child of a mapped task."),
+    "logs": ("dataflow.cli.logs", "Print the log lines of a run or a task."),
+    "result": ("dataflow.cli.result", "Print what a run or a task returned."),
+    "graph": ("dataflow.cli.graph", "Draw a flow without running it."),
+}
+ALIASES = {"list": "ls", "runs": "ls", "inspect": "show", "describe": "show", "log": "logs", "results": "result"}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order in which one meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, also by another name that people know it by."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in VERBS:
+            return None
+        command = import_module(VERBS[name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with what may have been meant."""
+        if args and not args[0].startswith("-") and args[0] not in (*VERBS, *ALIASES):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], [*VERBS, *ALIASES], n=1)
+            hint = f"did you mean 'dataflow {close[0]}'?" if close else f"verbs: {', '.join(VERBS)}."
+            raise Refused(f"no verb {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their lines, none of them loaded."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB …")
+@click.version_option(__version__, prog_name="dataflow")
+def commands() -> None:
+    """Plain Python functions become one lazy graph, run on Dask, with a durable record of every state and result.
+
+    A RUN is named by its name, the first 4 or more characters of its id, @last or @last-failed. A task of it is written
+    RUN/TASK, a child of a mapped task RUN/TASK[3].
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Instead of `sys.argv`.
+    """
+    try:
+        code = commands.main(args=arguments, prog_name="dataflow", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        _close_quietly()
+        code = 0
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\nerror: interrupted\n")
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        code = told(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _close_quietly() -> None:
+    import os
+
+    # Python flushes at exit, and would complain of the closed pipe again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

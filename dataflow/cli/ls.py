@@ -1,0 +1,91 @@
+"""`dataflow ls`: runs, newest first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import click
+
+from dataflow import states
+from dataflow.cli import data
+from dataflow.cli.problems import Refused
+from dataflow.cli.terminal import Printer, clipped, day, is_terminal, took, visible, width
+from dataflow.errors import did_you_mean
+from dataflow.run import Run, get_runs
+
+RUN_STATES = tuple(states.RUN_TRANSITIONS)
+BAD = frozenset({states.FAILED, states.CRASHED})
+
+
+@click.command("ls", short_help="List runs, newest first.")
+@click.option("--flow", metavar="NAME", help="Only runs of this flow.")
+@click.option("--state", metavar="STATE", help=f"Only runs in this state: {', '.join(RUN_STATES).lower()}.")
+@click.option("--failed", is_flag=True, help="Only runs that failed or crashed.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@data.output_option("table", "json", "jsonl", "wide", "name")
+def command(flow: str | None, state: str | None, failed: bool, limit: int, output: str) -> None:
+    """List runs, newest first.
+
+    The columns: TASKS is how many task runs are over, of how many; WHY is the first of what went wrong.
+    """
+    wanted = _state(state) if state is not None else None
+    if failed:
+        found = sorted(
+            (run for bad in sorted(BAD) for run in get_runs(flow=flow, state=bad, limit=limit)),
+            key=lambda run: run.record.created,
+            reverse=True,
+        )[:limit]
+    else:
+        found = get_runs(flow=flow, state=wanted, limit=limit)
+    if output == "name":
+        for run in found:
+            click.echo(run.name)
+        return
+    summed = {run.id: data.totals(run.counts, run._store.nodes(run.id)) for run in found}
+    rows = [data.run_data(run.record, summed[run.id]) for run in found]
+    if output == "json":
+        data.emit({"runs": rows})
+    elif output == "jsonl":
+        data.emit_lines({"type": "run", "run": row} for row in rows)
+    elif not found:
+        Printer().line("no runs" if flow or state or failed else "no runs yet: dataflow run FILE starts one")
+    else:
+        _table(found, summed, wide=output == "wide")
+
+
+def _state(given: str) -> str:
+    for known in RUN_STATES:
+        if known.lower() == given.lower():
+            return known
+    hint = did_you_mean(given.lower(), [known.lower() for known in RUN_STATES]).strip()
+    raise Refused(f"no state {given!r}", hint[:1].lower() + hint[1:] or f"states: {', '.join(RUN_STATES).lower()}.")
+
+
+def _table(found: list[Run], summed: Mapping[str, Mapping[str, int]], *, wide: bool) -> None:
+    from dataflow.cli.failures import why
+
+    printer = Printer()
+    heads = ["STATE", "RUN", "FLOW", "STARTED", ">TOOK", ">TASKS"] + (["ID", "EXECUTOR"] if wide else [])
+    rows, reasons = [], []
+    for run in found:
+        row, counts = run.record, data.tally(summed[run.id])
+        rows.append(
+            [
+                printer.state(row.state),
+                printer.tint(row.name, "bold"),
+                row.flow,
+                day(row.started or row.created),
+                took(data.seconds_of(row.started, row.ended)),
+                f"{counts['done']}/{counts['total']}",
+                *([row.id, row.executor or ""] if wide else []),
+            ]
+        )
+        reasons.append(why(run) if row.state in BAD else "")
+    if any(reasons):
+        # What is left of the terminal; names and ids are never cut.
+        used = sum(max(visible(cell) for cell in column) + 2 for column in zip(heads, *rows, strict=True))
+        left = max(width() - used, 30) if is_terminal(sys.stdout) else 120
+        heads.append("WHY")
+        rows = [[*row, clipped(reason, 10_000 if wide else left)] for row, reason in zip(rows, reasons, strict=True)]
+    printer.table(heads, rows)

@@ -1,0 +1,191 @@
+"""A run in plain lines while it runs, read from its record: what starts and ends, failures, retries, a heartbeat."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from dataflow import states
+from dataflow.cli.failures import place
+from dataflow.cli.groups import Group, group_names, grouped
+from dataflow.cli.terminal import Printer, clean, clipped, clock, took
+from dataflow.draw.marks import MARKS, overall
+from dataflow.events import label
+from dataflow.run import Run
+from dataflow_storage.rows import NodeRow, TransitionRow
+
+HEARTBEAT = 30.0
+# Failures and retries of one group that are told one by one; the others are counted.
+MOST_TOLD = 5
+LONGEST = 160
+
+
+class Progress:
+    """Prints what is new in a run each time it is asked.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    printer : Printer
+        Where to print; None prints nothing.
+    events : callable, optional
+        Called with each change of state, in order.
+    """
+
+    def __init__(
+        self, run: Run, printer: Printer | None, events: Callable[[TransitionRow], None] | None = None
+    ) -> None:
+        self._run, self._printer, self._events = run, printer, events
+        self._nodes: list[NodeRow] = []
+        self._names: dict[str, str] = {}
+        self._static: int | None = None
+        self._seen = 0
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._told: Counter[tuple[str, str]] = Counter()
+        self._closed: set[str] = set()
+        self._beat = time.monotonic()
+        self._lines: list[tuple[float, str]] = []
+        self.retries = 0
+
+    def start(self) -> None:
+        """Print the run's first line."""
+        given = " ".join(f"{name}={clipped(clean(str(value)), 40)}" for name, value in self._run.parameters.items())
+        row = self._run.record
+        if self._printer is not None:
+            name = self._printer.tint(row.name, "bold")
+            self._say(row.started or row.created, f"run {name} {row.flow}{f' {given}' if given else ''}")
+            self._flush()
+
+    def poll(self, *, last: bool = False) -> dict[str, Group]:
+        """Print what is new.
+
+        Parameters
+        ----------
+        last : bool
+            Nothing will follow: what was not told yet is told now.
+        """
+        counts = self._run.counts
+        transitions = self._run._store.transitions(self._run.id, after=self._seen)
+        if any(row.path is not None and row.path not in self._names for row in transitions) or not self._nodes or last:
+            self._nodes = self._run._store.nodes(self._run.id)
+            if self._static is None and self._nodes:
+                self._static = len(self._nodes)
+            self._names = group_names(self._nodes, self._static)
+        groups = grouped(self._nodes, counts, self._names)
+        for row in transitions:
+            self._seen = row.seq
+            if self._events is not None:
+                self._events(row)
+            if row.path is not None and row.path in self._names:
+                self._change(row, groups[self._names[row.path]])
+        for group in groups.values():
+            if self._is_over(group, groups, last):
+                self._close(group)
+        if self._printer is not None and time.monotonic() - self._beat >= HEARTBEAT:
+            self._heartbeat(groups)
+        self._flush()
+        return groups
+
+    def _change(self, row: TransitionRow, group: Group) -> None:
+        assert row.path is not None
+        if row.state == states.RUNNING and group.name not in self._began:
+            self._began[group.name] = row.time
+            many = f" {group.total:,}" if group.known else ""
+            self._say(row.time, f"{group.name} started{many}")
+        elif row.state == states.RETRYING:
+            self.retries += 1
+            self._one(row, group, f"retrying after attempt {row.attempt}: {clean(row.message)}")
+        elif row.state in states.FAILURE and row.state != states.TRIGGER_FAILED:
+            where = self._place(row)
+            self._one(row, group, f"{MARKS[row.state].word}: {clean(row.message)}{where}")
+        elif row.state == states.PAUSED:
+            self._one(row, group, f"paused: {clean(row.message) or 'waits for approval'}")
+        if row.state in states.FINAL:
+            self._ended[group.name] = row.time
+
+    def _one(self, row: TransitionRow, group: Group, what: str) -> None:
+        if not group.mapped and len(group.paths) == 1 and row.state in states.FAILURE:
+            return  # the group's own end says it
+        self._told[group.name, row.state] += 1
+        told = self._told[group.name, row.state]
+        tone = MARKS[row.state].tone
+        assert row.path is not None
+        if told <= MOST_TOLD:
+            self._say(row.time, f"{label(row.path, row.idx)} {what}", tone)
+        elif told == MOST_TOLD + 1:
+            self._say(row.time, f"{group.name} … further ones are counted, not listed", tone)
+
+    def _place(self, row: TransitionRow) -> str:
+        if self._printer is None or row.path is None:
+            return ""
+        found = self._run._store.task_runs(self._run.id, path=row.path, idx=row.idx)
+        where = place(found[0].details) if found else ""
+        return f" ({where})" if where else ""
+
+    def _is_over(self, group: Group, groups: dict[str, Group], last: bool) -> bool:
+        if group.name in self._closed or not group.known or not group.total or group.done < group.total:
+            return False
+        # What a run builds may still grow: it is over with the subflow that builds it.
+        built = self._static is not None and any(node.path in group.paths for node in self._nodes[self._static :])
+        parent = groups.get(group.name.partition("/")[0])
+        return last or not built or parent is None or parent is group or parent.done == parent.total
+
+    def _close(self, group: Group) -> None:
+        self._closed.add(group.name)
+        moment = self._ended.get(group.name, time.time())
+        began = self._began.get(group.name)
+        spent = f" {took(moment - began)}" if began is not None else ""
+        state = overall(group.counts) or states.SUCCESS
+        mark = MARKS[state]
+        if not group.failed and not group.counts[states.CANCELLED]:
+            notes = [f"{group.counts[s]:,} {MARKS[s].word}" for s in (states.CACHED, states.SKIPPED) if group.counts[s]]
+            self._say(
+                moment,
+                f"{group.name} ok {group.done:,}/{group.total:,}{spent}{' ' if notes else ''}{', '.join(notes)}",
+                "good",
+            )
+            return
+        count = group.counts[state]
+        rows = self._run._store.task_runs(self._run.id, path=group.paths[0], states=[state], limit=1)
+        for path in group.paths[1:] if not rows else ():
+            rows = self._run._store.task_runs(self._run.id, path=path, states=[state], limit=1)
+            if rows:
+                break
+        message = clean(rows[0].message) if rows else ""
+        where = place(rows[0].details) if rows else ""
+        reason = f" {message}{f' ({where})' if where else ''}" if message else ""
+        many = f" {count:,}/{group.total:,}" if group.total > 1 else ""
+        self._say(moment, f"{group.name} {mark.word}{many}{spent}{reason}", mark.tone)
+
+    def _heartbeat(self, groups: dict[str, Group]) -> None:
+        now = time.time()
+        for group in groups.values():
+            if group.name not in self._began or group.name in self._closed:
+                continue
+            facts = [f"{group.successful:,}/{group.total:,} ok"]
+            facts += [f"{group.failed:,} failed"] if group.failed else []
+            facts += [
+                f"{group.counts[s]:,} {MARKS[s].word}" for s in (states.RETRYING, states.PAUSED) if group.counts[s]
+            ]
+            spent = now - self._began[group.name]
+            if 0 < group.done < group.total:
+                facts.append(f"eta {took(spent / group.done * (group.total - group.done))}")
+            self._say(now, f"{group.name} {', '.join(facts)}")
+
+    def _say(self, moment: float, text: str, tone: str | None = None) -> None:
+        if self._printer is not None:
+            text = clipped(text, LONGEST)
+            told = f"{self._printer.tint(clock(moment), 'soft')} {self._printer.tint(text, tone) if tone else text}"
+            self._lines.append((moment, told))
+
+    def _flush(self) -> None:
+        """Print what was gathered, in the order in which it happened."""
+        if self._printer is None or not self._lines:
+            return
+        self._beat = time.monotonic()
+        for _, told in sorted(self._lines, key=lambda line: line[0]):
+            self._printer.line(told)
+        self._lines.clear()

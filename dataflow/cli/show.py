@@ -1,0 +1,194 @@
+"""`dataflow show`: a run, a task of it, or one child of a mapped task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from dataflow import states
+from dataflow.cli import data
+from dataflow.cli.groups import Group, group_names, grouped
+from dataflow.cli.reference import Found, find
+from dataflow.cli.terminal import Printer, clean, clipped, day, took
+from dataflow.draw.marks import overall, words
+from dataflow.events import label
+from dataflow.run import Run
+from dataflow_storage.rows import TaskRunRow
+
+MOST_CHILDREN = 20
+
+
+@click.command("show", short_help="Show a run, a task of it, or one child of a mapped task.")
+@click.argument("run", metavar="RUN[/TASK]")
+@click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
+@data.output_option("table", "json", "jsonl")
+def command(run: str, full_traceback: bool, output: str) -> None:
+    """Show a run, a task of it, or one child of a mapped task.
+
+    \b
+    Examples:
+      dataflow show @last
+      dataflow show brisk-otter/transform
+      dataflow show brisk-otter/transform[13] -o json
+    """
+    found = find(run)
+    if found.path is None:
+        _show_run(found.run, output, full_traceback)
+    elif found.index is None and found.mapped:
+        _show_map(found, output)
+    else:
+        _show_task_run(found, output, full_traceback)
+
+
+def _show_run(run: Run, output: str, full: bool) -> None:
+    from dataflow.cli.failures import problem_data, report
+
+    nodes = run._store.nodes(run.id)
+    counts = run.counts
+    row = run.record
+    summed = data.totals(counts, nodes)
+    if output != "table":
+        tasks: list[data.Data] = [
+            {
+                "task": node.path,
+                "kind": "map" if node.kind == "map" else "task",
+                "width": node.width,
+                "upstream": list(node.upstream),
+                **data.tally(counts.get(node.path, {})),
+            }
+            for node in nodes
+            if node.kind != "internal"
+        ]
+        if output == "json":
+            data.emit({"run": data.run_data(row, summed), "tasks": tasks, "problems": problem_data(run)})
+        else:
+            data.emit_lines([{"type": "run", "run": data.run_data(row, summed)}])
+            data.emit_lines({"type": "task", "run": row.name, **task} for task in tasks)
+        return
+    printer = Printer()
+    spent = took((row.ended or time.time()) - row.started) if row.started else "-"
+    printer.line(f"{printer.state(row.state)}  {printer.tint(row.name, 'bold')}  {row.flow}  {spent}")
+    given = ", ".join(f"{name}={clipped(clean(repr(value)), 60)}" for name, value in row.parameters.items())
+    facts = [
+        ("id", row.id),
+        ("parameters", given),
+        ("started", f"{day(row.started)}" if row.started else ""),
+        ("executor", row.executor or ""),
+        ("results", row.results_url or ""),
+        ("tags", ", ".join(row.tags)),
+        ("message", clean(row.message)),
+    ]
+    printer.table(["", ""], [[printer.tint(name, "soft"), value] for name, value in facts if value], indent="  ")
+    groups = grouped(nodes, counts, group_names(nodes))
+    if groups:
+        printer.line()
+        _groups(run, list(groups.values()), printer)
+    if row.state in (states.FAILED, states.CRASHED):
+        report(run, printer, full=full)
+
+
+def _groups(run: Run, groups: Sequence[Group], printer: Printer) -> None:
+    spans: dict[str, tuple[float, float]] = {}
+    retries: dict[str, int] = {}
+    for row in run._store.task_runs(run.id):
+        begun, ended = row.started, row.ended or row.time
+        if begun is not None and ended is not None:
+            low, high = spans.get(row.path, (begun, ended))
+            spans[row.path] = min(low, begun), max(high, ended)
+        retries[row.path] = retries.get(row.path, 0) + max(row.attempt - 1, 0)
+    rows = []
+    for group in groups:
+        span = [spans[path] for path in group.paths if path in spans]
+        again = sum(retries.get(path, 0) for path in group.paths)
+        rows.append(
+            [
+                printer.state(overall(group.counts) or states.PENDING, group.name),
+                f"{group.done:,}/{group.total:,}" if group.known else "?",
+                took(max(high for _, high in span) - min(low for low, _ in span)) if span else "-",
+                words(group.counts, 4) + (f" · {again:,} retr{'y' if again == 1 else 'ies'}" if again else ""),
+            ]
+        )
+    printer.table(["TASK", ">DONE", ">TOOK", "STATES"], rows, indent="  ")
+
+
+def _show_map(found: Found, output: str) -> None:
+    run, path = found.run, found.path
+    assert path is not None
+    rows = run._store.task_runs(run.id, path=path)
+    if output == "json":
+        data.emit({"run": run.name, "task": path, "task_runs": [data.task_run_data(row) for row in rows]})
+        return
+    if output == "jsonl":
+        data.emit_lines({"type": "task_run", "run": run.name, **data.task_run_data(row)} for row in rows)
+        return
+    printer = Printer()
+    counts = run.counts.get(path, {})
+    state = overall(counts) or states.PENDING
+    printer.line(f"{printer.state(state)}  {printer.tint(path, 'bold')} of {run.name}  {words(counts, 6)}")
+    shown = sorted(rows, key=lambda row: (row.state in states.SUCCESSFUL, row.idx))[:MOST_CHILDREN]
+    if shown:
+        printer.line()
+        printer.table(["TASK", "STATE", ">TRIES", ">TOOK", "WHY"], [_row(row, printer) for row in shown], indent="  ")
+    if len(rows) > len(shown):
+        printer.line(f"  … and {len(rows) - len(shown):,} more: dataflow show '{run.name}/{path}' -o jsonl")
+
+
+def _row(row: TaskRunRow, printer: Printer) -> list[str]:
+    spent = took(data.seconds_of(row.started, row.ended))
+    return [
+        label(row.path, row.idx),
+        printer.state(row.state),
+        str(row.attempt),
+        spent,
+        clipped(clean(row.message), 100),
+    ]
+
+
+def _show_task_run(found: Found, output: str, full: bool) -> None:
+    from dataflow.cli.failures import readable
+
+    run, row = found.run, found.row
+    attempts = run._store.attempts(run.id, path=row.path, idx=row.idx)
+    if output != "table":
+        document: data.Data = {
+            "task_run": data.task_run_data(row),
+            "attempts": [data.attempt_data(one) for one in attempts],
+        }
+        if output == "json":
+            data.emit({"run": run.name, **document})
+        else:
+            data.emit_lines([{"type": "task_run", "run": run.name, **document}])
+        return
+    printer = Printer()
+    message = f"  {clean(row.message)}" if row.message else ""
+    printer.line(f"{printer.state(row.state)}  {printer.tint(label(row.path, row.idx), 'bold')} of {run.name}{message}")
+    reference = row.reference or {}
+    size = f"  ({reference['serializer']}, {reference['size']:,} bytes)" if reference else ""
+    facts = [("result", f"{reference.get('url', '')}{size}"), ("worker", row.worker or "")]
+    facts = [(name, value) for name, value in facts if value]
+    if facts:
+        printer.table(["", ""], [[printer.tint(name, "soft"), value] for name, value in facts], indent="  ")
+    if attempts:
+        printer.line()
+        rows = []
+        for one in attempts:
+            error = one.error or {}
+            reason = clipped(clean(f"{error.get('type')}: {error.get('message')}"), 100) if error.get("type") else ""
+            spent = took(data.seconds_of(one.started, one.ended))
+            rows.append([str(one.attempt), printer.state(one.state), day(one.started), spent, reason])
+        printer.table([">TRY", "STATE", "STARTED", ">TOOK", "WHY"], rows, indent="  ")
+    text = str((row.details or {}).get("full" if full else "text") or "")
+    if text:
+        printer.line()
+        for line in text.splitlines() if full else readable(text):
+            printer.line(f"  {line}")
+    logs = run._store.logs(run.id, path=row.path, idx=row.idx)[-5:]
+    if logs:
+        printer.line()
+        printer.line(
+            printer.tint(f"  last lines: dataflow logs {run.name} --task '{label(row.path, row.idx)}'", "soft")
+        )
+        for log in logs:
+            printer.line(f"    {clean(log.message)}")

@@ -1,0 +1,52 @@
+"""Every state, setting, task option and trigger stands in the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dataflow import states, triggers
+from dataflow.definition import HOOKS, POLICY_OPTIONS
+from dataflow.settings import get
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+NOT_TRIGGERS = {"Upstreams", "Trigger", "Between", "Protocol", "Callable", "Iterable", "Manual"}
+
+
+def settings(tree: dict[str, object], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, value in tree.items():
+        path = f"{prefix}.{name}" if prefix else name
+        names += settings(value, path) if isinstance(value, dict) and value else [path]
+    return names
+
+
+SETTINGS = settings(yaml.safe_load((ROOT / "dataflow" / "dataflow.yaml").read_text()))
+
+
+@pytest.mark.parametrize("state", sorted(set(states.TASK_TRANSITIONS) | set(states.RUN_TRANSITIONS)))
+def test_every_state_is_explained(state: str) -> None:
+    assert f"\n| {state} | " in REFERENCE
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_explained_and_has_its_default(setting: str) -> None:
+    assert f"| `{setting}` | " in REFERENCE
+    get(setting.removeprefix("dataflow."))
+
+
+@pytest.mark.parametrize("option", sorted({*POLICY_OPTIONS, *HOOKS, "name", "tags", "description", "version", "outputs"}))
+def test_every_option_is_explained(option: str) -> None:
+    table = REFERENCE.partition("## Options of a task")[2].partition("## Triggers")[0]
+    assert f"`{option}`" in table
+
+
+def test_every_trigger_is_explained() -> None:
+    public = {name for name in vars(triggers) if name.islower() and not name.startswith("_")}
+    public -= {"annotations", "dataclass", "states"}
+    assert {"all_successful", "manual"} <= public
+    missing = [name for name in public if f"`{name}" not in REFERENCE]
+    assert not missing
