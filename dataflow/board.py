@@ -98,6 +98,8 @@ class Board:
                 self.by_path[node.path] = item
         for node in returned:
             self.items[node].returned = True
+            if node in self.parts:
+                self.parts[node].returned = True
         for item in reversed(items):
             self._recall(item)
         for item in items:
@@ -144,17 +146,19 @@ class Board:
             later = all(other.known[index] is not None for other in group.parts[part.number + 1 :])
             followed = all((follower.node.path, index) in self.known for follower in part.followers)
             consumed = all(consumer.status == DONE for consumer in group.consumers)
-            stored = later and followed and consumed and not group.returned
+            stored = later and followed and consumed and not part.returned
         if stored:
             self.learn_child(group, part, index, known)
 
     def try_open(self, group: Group) -> None:
         """Open a group whose width is known without measuring: by its lists, and by the maps that it walks."""
-        if group.width is not None or group.needs_measuring or group.status == DONE:
+        if group.width is not None or group.status == DONE:
             return
         failed = next((part.whole for part in group.each if part.whole is not None), None)
         if failed is not None:
             self.end_whole(group, follows(failed))
+            return
+        if group.needs_measuring:
             return
         widths = {
             part.node.path: len(part.known) for part in group.each if group_of(self.items, part).width is not None
@@ -281,6 +285,8 @@ class Board:
 
     def must_stay(self, item: Item) -> bool:
         """An output that is not stored is fetched at the end."""
+        if isinstance(item, Group):
+            return any(part.returned and not part.node.policy.persist for part in item.parts)
         return item.returned and any(not node.policy.persist for node in nodes_of(item))
 
     def unwait(self, group: Group, index: int) -> None:
@@ -342,15 +348,14 @@ class Board:
         """The types of what decides the run's state: what was returned, and what nothing follows."""
         types: Counter[str] = Counter()
         for item in self.all:
-            if not item.is_leaf and not item.returned:
-                continue
-            if isinstance(item, Single):
+            if isinstance(item, Single) and (item.is_leaf or item.returned):
                 types[item.known.type if item.known else states.PENDING] += 1
-            elif isinstance(item, Group):
-                for part in item.parts:
-                    if part.whole is not None:
-                        types[part.whole.type] += 1
-                    types.update(known.type if known else states.PENDING for known in part.known)
+            for part in item.parts if isinstance(item, Group) else ():
+                if not (part.is_leaf or part.returned):
+                    continue
+                if part.whole is not None:
+                    types[part.whole.type] += 1
+                types.update(known.type if known else states.PENDING for known in part.known)
         return types
 
     def known_of(self, node: Node) -> Known | list[Known | None] | None:

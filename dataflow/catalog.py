@@ -138,10 +138,8 @@ def _load_module(name: str) -> ModuleType:
     except Exception as error:  # a parent package raised, or this is no name of a module
         raise FlowNotLoaded(f"module {name!r}", error) from error
     if found is None:
-        nearby = [path.name for path in here.glob("*.py")]
-        hint = (
-            did_you_mean(f"{name}.py", nearby) or " Give a file, such as flows.py:etl, or a module that Python finds."
-        )
+        nearby = did_you_mean(name, [path.stem for path in here.glob("*.py")]).replace("'?", ".py'?")
+        hint = nearby or " Give a file, such as flows.py:etl, or a module that Python finds."
         raise FlowNotFound(f"there is no file and no module {name!r}.{hint}")
     with _reported(f"module {name!r}"):
         module = importlib.import_module(name)
@@ -165,8 +163,13 @@ def _module_name(path: Path) -> tuple[str, Path]:
 
 
 def _add_to_path(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    """Let the folder's modules be found, after those of Python itself: worker processes inherit the path, and a
+    `json.py` beside the file would break each of them."""
+    if str(folder) in sys.path:
+        return
+    library = sysconfig.get_path("stdlib")
+    places = [n for n, path in enumerate(sys.path) if path.startswith(library) and not path.endswith("-packages")]
+    sys.path.insert(places[-1] + 1 if places else 0, str(folder))
 
 
 def _by_value(names: list[str], root: Path) -> None:
@@ -195,12 +198,15 @@ def _reported(what: str) -> Iterator[None]:
 
 
 def _user_text(error: BaseException) -> str:
-    """The traceback with the user's own frames."""
+    """The traceback with the user's own frames, where there are any."""
     told = traceback.TracebackException.from_exception(error, compact=True)
+    ours = ("<frozen", os.path.dirname(__file__) + os.sep)
+    others = tuple(sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "purelib", "platlib"))
     part: traceback.TracebackException | None = told
     while part is not None:
-        frames = [f for f in part.stack if not f.filename.startswith(("<frozen", os.path.dirname(__file__) + os.sep))]
-        part.stack = traceback.StackSummary.from_list(frames)
+        frames = [frame for frame in part.stack if not frame.filename.startswith(ours)]
+        own = [frame for frame in frames if not frame.filename.startswith(others)]
+        part.stack = traceback.StackSummary.from_list(own or frames)
         part = part.__cause__ or part.__context__
     text = "".join(told.format())
     return text if told.stack else text.replace("Traceback (most recent call last):\n", "")

@@ -20,6 +20,7 @@ from dataflow.outcome import Outcome
 from dataflow.runner import run_task
 from dataflow.structure import replace
 from dataflow.task import STRICT
+from dataflow.triggers import all_successful
 from dataflow.works import FLYING, Group, Item, Known, Part, Single, is_each, nodes_in
 
 _UNFIT = re.compile(r"[^A-Za-z_]+")
@@ -150,7 +151,8 @@ class Encoder:
 
         args = tuple(marked(place, value) for place, value in enumerate(part.node.args))
         kwargs = {name: marked(name, value) for name, value in part.node.kwargs.items() if name != STRICT}
-        for up in part.node.wait_for:
+        walked = [up for _, value in part.columns for up in nodes_in(value) if (up, False) in places]
+        for up in (*part.node.wait_for, *walked):
             slot(up, False)
         return calls.Stage(part.node.path, self._token(part.node.definition), args, kwargs, tuple(upstream))
 
@@ -252,7 +254,8 @@ def wanted_by(group: Group) -> list[tuple[Node, bool]]:
         for value in (*part.node.args, *part.node.kwargs.values()):
             if is_each(value):
                 wanted[cast(Node, cast(Walk, value).value), True] = None
-            elif not isinstance(value, Walk | Flat):
+            elif not isinstance(value, Walk | Flat) or part.node.policy.trigger is not all_successful:
+                # What is walked has values; only another trigger than the usual one must see it once more.
                 wanted.update(dict.fromkeys((up, False) for up in nodes_in(value)))
         wanted.update(dict.fromkeys((up, False) for up in part.node.wait_for))
     return [(up, each) for up, each in wanted if up not in mine]

@@ -322,6 +322,10 @@ class Driver:
 
     def _finish(self, state: str, message: str = "") -> None:
         # The outputs that only the executor has must be here before the record says that the run is done.
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._plan.in_flight and not self._control.cancelled and time.monotonic() < deadline:
+            self._wait()
+            self._settle()
         self._fetch_outputs()
         self._enter(state, message, ended=None if state == states.PAUSED else time.time())
 

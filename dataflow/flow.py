@@ -60,8 +60,14 @@ class Flow(Generic[P, R]):
         for option in options:
             if option not in OPTIONS:
                 raise UnknownOption(where, option, OPTIONS)
-        if not callable(fn) or inspect.isclass(fn) or inspect.iscoroutinefunction(fn):
-            raise OptionError(where, "fn", fn, "a plain function")
+        if (
+            not callable(fn)
+            or inspect.isclass(fn)
+            or inspect.iscoroutinefunction(fn)
+            or inspect.isgeneratorfunction(fn)
+            or inspect.isasyncgenfunction(fn)
+        ):
+            raise OptionError(where, "fn", fn, "a plain function that returns what the run's result is made of")
         check_identity(where, {**options, "name": self.name})
         results = options.get("results")
         if results is not None and not isinstance(results, str):

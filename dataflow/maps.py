@@ -13,7 +13,7 @@ from dataflow.errors import MapError
 from dataflow.events import BatchDone, Measured
 from dataflow.failure import describe, one_line
 from dataflow.node import Flat, Walk
-from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome
+from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.structure import replace
 from dataflow.unit import bind, end, flat, pass_on, refuse, run_unit, skip
@@ -32,7 +32,10 @@ def resolve(pick: Pick, sources: Sequence[object]) -> object:
 def measure(session: Session, unit: Unit) -> Outcome:
     """Learn how many children a map over nodes has, and hold what they walk."""
     upstream = flat(unit)
-    stopped = pass_on(upstream) or skip(session, unit) or refuse(session, unit, upstream)
+    stopped = pass_on(upstream) or skip(session, unit)
+    if stopped is None and not all(has_value(outcome) for outcome in upstream):
+        # Without a value there is nothing to walk; else the trigger is each child's to ask.
+        stopped = refuse(session, unit, upstream)
     if stopped:
         return stopped
     unit.attempt = 1

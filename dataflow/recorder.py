@@ -1,7 +1,8 @@
 """Events become rows: what a run leaves behind, gathered between flushes and written in one transaction.
 
 State: `_current`, each task run's state as far as it was told; `_listed`, nodes whose task runs are counted;
-`_written`, nodes that have their row; and the rows since the last flush. A transition that its table does not allow is not recorded but reported: an event of a task run that is final already came twice.
+`_written`, nodes that have their row; and the rows since the last flush. A transition that its table does not allow is
+not recorded but reported: an event of a task run that is final already came twice.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dataflow import states
-from dataflow.events import NO_INDEX
+from dataflow.events import NO_INDEX, label
 from dataflow.works import Known
 from dataflow_storage import Reference, ResultStore, RunStore
 from dataflow_storage.runs import RunHeld
@@ -94,6 +94,8 @@ def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
         if row.state in states.SUCCESSFUL:
             reference = Reference.from_dict(row.reference) if row.reference else None
             known[row.path, row.idx] = Known(row.state, row.message, reference)
+    for who in _reopened(run_id, runs, known, {(row.path, row.idx): row.state for row in rows}):
+        del known[who]
     found = {who: known_now for who, known_now in _committed(run_id, results, known).items() if who not in known}
     return Past(
         recorded={(row.path, row.idx): row.state for row in rows},
@@ -103,6 +105,21 @@ def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
         paused=frozenset((row.path, row.idx) for row in rows if row.state == states.PAUSED),
         listed=frozenset(runs.counts(run_id)),
     )
+
+
+def _reopened(run_id: str, runs: RunStore, known: Mapping[Who, Known], recorded: Mapping[Who, str]) -> list[Who]:
+    """Subflows that ended well although something in them did not: they are expanded again for that."""
+    nodes = runs.nodes(run_id)
+    builds = {node.path for node in nodes if node.details.get("builds")}
+    began = {path for path, _ in recorded}
+    open_ = [label(*who) for who, state in recorded.items() if state not in states.SUCCESSFUL]
+    open_ += [node.path for node in nodes if node.path not in began and node.width != 0]
+    above: set[str] = set()
+    for path in open_:
+        while path:
+            path = path.rpartition("/")[0]
+            above.add(path)
+    return [who for who in known if who[0] in builds and label(*who) in above]
 
 
 def _committed(run_id: str, results: ResultStore, known: Mapping[Who, Known]) -> dict[Who, Known]:

@@ -48,7 +48,7 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         """The function's signature."""
-        return inspect.signature(self.fn)
+        return signature_of(self.fn)
 
     @property
     def name(self) -> str:
@@ -221,7 +221,7 @@ def _definition(fn: Callable[P, R], options: Mapping[str, object]) -> Definition
     name = options.get("name", getattr(fn, "__name__", type(fn).__name__))
     where = f"@task {name!r}"
     check_identity(where, {**options, "name": name})
-    if "wait_for" in getattr(inspect.signature(fn), "parameters", {}):
+    if "wait_for" in signature_of(fn).parameters:
         raise OptionError(
             where, "fn", fn, "a function without a parameter called wait_for: that word belongs to the call"
         )
@@ -241,6 +241,17 @@ def _definition(fn: Callable[P, R], options: Mapping[str, object]) -> Definition
         outputs=outputs,
         hooks=make_hooks(where, options),
     )
+
+
+def signature_of(fn: Callable[..., object]) -> inspect.Signature:
+    """A function's signature; that of a builtin which tells none takes anything."""
+    try:
+        return inspect.signature(fn)
+    except ValueError:
+        kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        return inspect.Signature(
+            [inspect.Parameter(name, kind) for name, kind in zip(("args", "kwargs"), kinds, strict=True)]
+        )
 
 
 _IDENTITY = frozenset({"name", "tags", "description", "version", "outputs"})

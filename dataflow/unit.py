@@ -22,6 +22,7 @@ from dataflow.structure import replace
 from dataflow.triggers import Manual, Upstreams
 
 HEAVY_BYTES = 50_000
+EMPTY_MAP = Outcome(states.SUCCESS)
 
 
 def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
@@ -37,14 +38,12 @@ def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
 
 
 def flat(unit: Unit) -> list[Outcome]:
-    """All outcomes that a unit waits for, children of maps one by one."""
-    flat: list[Outcome] = []
-    for outcome in unit.upstream:
-        if isinstance(outcome, list):
-            flat += outcome
-        else:
-            flat.append(outcome)
-    return flat
+    """All outcomes that a unit waits for, each once; children of maps one by one, an empty map as one success."""
+    found: dict[int, Outcome] = {}
+    for upstream in unit.upstream:
+        for outcome in (upstream or [EMPTY_MAP]) if isinstance(upstream, list) else [upstream]:
+            found[id(outcome)] = outcome
+    return list(found.values())
 
 
 def pass_on(upstream: Sequence[Outcome]) -> Outcome | None:

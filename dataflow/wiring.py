@@ -34,6 +34,9 @@ def wire(nodes: Sequence[Node], items: dict[Node, Item], parts: dict[Node, Part]
         if group is not None:
             part = Part(node, len(group.parts))
             group.parts.append(part)
+            for up in node.upstream:
+                if items[up] is group:
+                    parts[up].is_leaf = False
             items[node], parts[node] = group, part
         elif node.mapped:
             group = Group(node, start + len(made))
@@ -44,7 +47,7 @@ def wire(nodes: Sequence[Node], items: dict[Node, Item], parts: dict[Node, Part]
             made.append(items[node])
     for item in made:
         if isinstance(item, Single):
-            _connect(item, [items[up] for up in item.node.upstream])
+            _connect(item, item.node.upstream, items, parts)
         else:
             assert isinstance(item, Group)
             _connect_group(item, items, parts)
@@ -64,44 +67,52 @@ def _group_for(node: Node, items: Mapping[Node, Item]) -> Group | None:
     return group if fresh and may_join(group, node) else None
 
 
-def _connect(item: Item, upstream: Sequence[Item]) -> None:
-    for up in dict.fromkeys(upstream):
+def _connect(item: Item, upstream: Sequence[Node], items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
+    for node in upstream:
+        _follow(node, items, parts)
+    for up in dict.fromkeys(items[node] for node in upstream):
         item.upstream.append(up)
         up.consumers.append(item)
         up.open_consumers += 1
-        up.is_leaf = False
         if up.status != DONE:
             item.blockers += 1
 
 
+def _follow(node: Node, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
+    """Something follows a node: it does not decide the run's state by itself."""
+    if node in parts:
+        parts[node].is_leaf = False
+    else:
+        items[node].is_leaf = False
+
+
 def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
-    whole: list[Item] = []
+    whole: list[Node] = []
     for up, each in wanted_by(group):
         if not each:
-            whole.append(items[up])
+            whole.append(up)
             continue
-        part = parts[up]
-        group.each.append(part)
-        part.followers.append(group)
-        _lend(items[up], group)
+        group.each.append(parts[up])
+        parts[up].followers.append(group)
+        _lend(up, group, items, parts)
     for part in group.parts:
         for _, value in part.columns:
             if isinstance(value.value, Node):
-                whole.append(items[value.value])
+                whole.append(value.value)
                 group.needs_measuring = True
             elif isinstance(value, Flat) or not isinstance(value.value, Sequence):
                 raise AssertionError(f"{part.node.path}: a column that is neither a list nor a node")
     for index, node in pointers(group):
         group.item_waits.append((items[node], index))
-        _lend(items[node], group)
-    _connect(group, whole)
+        _lend(node, group, items, parts)
+    _connect(group, whole, items, parts)
 
 
-def _lend(up: Item, group: Group) -> None:
-    """A group needs an item's value for some of its indices."""
-    up.is_leaf = False
-    up.open_consumers += 1
-    group.upstream.append(up)
+def _lend(node: Node, group: Group, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
+    """A group needs a node's value for some of its indices."""
+    _follow(node, items, parts)
+    items[node].open_consumers += 1
+    group.upstream.append(items[node])
 
 
 def _as_they_are(outputs: object) -> object:

@@ -114,6 +114,8 @@ class Part:
         self.whole: Known | None = None  # it ended without children
         self.attempts: dict[int, tuple[int, int]] = {}  # by index: attempts in all, and up to the last retry of the run
         self.followers: list[Group] = []  # groups that walk this one index by index
+        self.returned = False
+        self.is_leaf = True  # nothing follows it
 
     @property
     def columns(self) -> list[tuple[str | int, Walk | Flat]]:

@@ -1,0 +1,84 @@
+"""Each claim runs in this thread, on local threads and on one real cluster of two processes; a ledger counts bodies."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Ledger:
+    """A file that any process appends to: one line for each time a body ran.
+
+    Parameters
+    ----------
+    path : Path
+        The file. It need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mark(self, name: object) -> None:
+        """Write a line. One write to a file opened for appending is never torn nor lost."""
+        descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(descriptor, f"{name}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def lines(self) -> list[str]:
+        """All lines, in the order in which they were written."""
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+    def counts(self) -> Counter[str]:
+        """How often each line was written."""
+        return Counter(self.lines())
+
+    def comes(self, start: str, seconds: float = 20.0) -> bool:
+        """Wait in a body until there is a line that starts so. Whether it came."""
+        deadline = time.monotonic() + seconds
+        while not any(line.startswith(start) for line in self.lines()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Counts executions, in whatever process they happen."""
+    return Ledger(tmp_path / "ledger.txt")
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """A client of two worker processes with one thread each. A task may kill one worker, not two."""
+    from distributed import Client, LocalCluster
+
+    make: Any = LocalCluster
+    with (
+        make(
+            processes=True,
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            resources={"license": 1},
+            scheduler_kwargs={"allowed_failures": 1, "dashboard_address": "127.0.0.1:0"},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture(params=["sync", "threads", "cluster"])
+def executor(request: pytest.FixtureRequest) -> Any:
+    """What `executor=` is given, one kind after the other."""
+    if request.param == "sync":
+        return "sync"
+    return "threads:2" if request.param == "threads" else request.getfixturevalue("client")
