@@ -130,7 +130,7 @@ def _load_module(name: str) -> ModuleType:
     _add_to_path(here)
     known = set(sys.modules)
     try:
-        found = importlib.util.find_spec(name)
+        found = importlib.util.find_spec(name) if all(part.isidentifier() for part in name.split(".")) else None
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise FlowNotLoaded(f"module {name!r}", error) from error

@@ -6,7 +6,6 @@ Node whose body runs when their values exist.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import typing
@@ -341,6 +340,8 @@ class FlowGraph(Graph):
 
     async def arun(self, *, executor: object = None, results: str | None = None, raise_on_failure: bool = True) -> Run:
         """As `run`, for asynchronous code."""
+        import asyncio
+
         return await asyncio.to_thread(self.run, executor=executor, results=results, raise_on_failure=raise_on_failure)
 
     def visualize(self, path: str | None = None, format: str | None = None) -> str:

@@ -79,6 +79,11 @@ class Recorder:
         """A map learned its width."""
         self.size += 1
         self._nodes.append({"path": path, "width": width})
+        # In an earlier life of the run, the map may have ended before it had children: its children stand for it now.
+        whole = self._current.pop((path, NO_INDEX), None)
+        if whole is not None:
+            self._counts[path, whole] -= 1
+            self._listed.discard(path)
         if path not in self._listed:
             self._counts[path, states.PENDING] += width
             self._listed.add(path)

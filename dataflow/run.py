@@ -6,18 +6,16 @@ All that is told comes from the record and the result store, so a Run in the pro
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from dataflow import settings, states
-from dataflow.assignment import Assignment
 from dataflow.definition import Hook
-from dataflow.engine import Driver
 from dataflow.errors import NoSuchRun, NoSuchTask, NotFinished, RunFailed, RunNotResumable
 from dataflow.events import NO_INDEX
 from dataflow.graph import Graph
@@ -31,7 +29,10 @@ from dataflow.structure import replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
 from dataflow_storage import ResultStore, RunNotFound, RunStore
 from dataflow_storage.errors import AmbiguousRun, StaleOwner
-from dataflow_storage.rows import LogRow, RunRow
+from dataflow_storage.rows import LogRow, NodeRow, RunRow, TaskRunRow
+
+if TYPE_CHECKING:
+    from dataflow.engine import Driver
 
 MOST_FAILED = 1000
 ABORT_SECONDS = 2.0
@@ -75,9 +76,7 @@ class Run:
     def task_runs(self) -> list[TaskRun]:
         """Every task run that has begun or ended, in the order of the graph. Operators on nodes are left out."""
         nodes = {node.path: node for node in self._store.nodes(self.id)}
-        rows = [
-            row for row in self._store.task_runs(self.id) if row.path not in nodes or nodes[row.path].kind != "internal"
-        ]
+        rows = [row for row in self._store.task_runs(self.id) if not _is_hidden(row, nodes.get(row.path))]
         rows.sort(key=lambda row: (nodes[row.path].position if row.path in nodes else len(nodes), row.idx))
         return [TaskRun(self._records, row) for row in rows]
 
@@ -91,7 +90,7 @@ class Run:
         if node is None:
             raise NoSuchTask(self.name, path, list(nodes))
         rows = self._store.task_runs(self.id, path=path, idx=NO_INDEX)
-        if node.kind == "map" and not rows:
+        if node.kind == "map" and (node.width is not None or not rows):
             return TaskRuns(self._records, path, node.width or 0)
         return TaskRun(self._records, rows[0] if rows else pending(self.id, path, NO_INDEX))
 
@@ -133,6 +132,8 @@ class Run:
 
     def _output(self, wanted: OutputRef) -> object:
         rows = self._store.task_runs(self.id, path=wanted.path)
+        if wanted.mapped and any(row.idx != NO_INDEX for row in rows):
+            rows = [row for row in rows if row.idx != NO_INDEX]
         if not wanted.mapped or (rows and rows[0].idx == NO_INDEX):
             if rows and rows[0].state == states.SKIPPED:
                 return Missing(TaskRun(self._records, rows[0]).state)
@@ -179,10 +180,12 @@ class Run:
         return self
 
     def __await__(self) -> Iterator[object]:
+        import asyncio
+
         return asyncio.to_thread(self.wait).__await__()
 
-    def cancel(self) -> None:
-        """Stop the run cleanly: what runs may finish, nothing else starts.
+    def cancel(self, *, now: bool = False) -> None:
+        """Stop the run cleanly: what runs may finish, nothing else starts. With `now`, what runs is abandoned.
 
         Raises
         ------
@@ -190,7 +193,10 @@ class Run:
             Another process drives it.
         """
         if self._driver is not None and not self._driver.finished.is_set():
-            self._driver.cancel()
+            if now:
+                self._driver.abort()
+            else:
+                self._driver.cancel()
         elif self.record.state not in states.RUN_FINAL:
             # Nobody drives it, or its driver died: taken up only to be ended. The lease tells where somebody does.
             self._again("sync", raise_on_failure=False, refusal="", cancelled=True)
@@ -230,6 +236,10 @@ class Run:
         row = self.record
         if row.state == states.SUCCESS:
             raise RunNotResumable(self.name, row.state, refusal)
+        # Here, not above: whoever only reads a run needs neither the engine nor Dask.
+        from dataflow.assignment import Assignment
+        from dataflow.engine import Driver
+
         graph, (hooks, log_prints), chosen = self._load_graph(), self._hooks(), choose_executor(executor)
         try:
             epoch = claim(self._store, self.id)
@@ -287,6 +297,13 @@ class Run:
 
 # Starting
 # ---------------------------------------------------------------------------------------------------------------
+
+
+def _is_hidden(row: TaskRunRow, node: NodeRow | None) -> bool:
+    """Operators on nodes; and a map as a whole that once ended before its width was known: its children count now."""
+    if node is None:
+        return False
+    return node.kind == "internal" or (node.kind == "map" and row.idx == NO_INDEX and node.width is not None)
 
 
 def launch(run: Run) -> None:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 
 @functools.cache
-def _load_defaults() -> None:
-    import dask.config
+def _config() -> ModuleType:
+    """`dask.config` with our defaults in it.
+
+    Reading the record of a run needs nothing else of Dask, and importing the whole package takes a third of a second:
+    where nobody has, only this module of it is loaded. A later `import dask` finds and keeps it.
+    """
     import yaml
 
+    found = importlib.util.find_spec("dask")
+    if "dask" in sys.modules or found is None:
+        config = importlib.import_module("dask.config")
+    else:
+        stand_in = ModuleType("dask")
+        stand_in.__path__ = list(found.submodule_search_locations or [])
+        sys.modules["dask"] = stand_in
+        try:
+            config = importlib.import_module("dask.config")
+        finally:
+            del sys.modules["dask"]
     defaults = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text(encoding="utf-8"))
-    dask.config.update_defaults(defaults)
+    config.update_defaults(defaults)
+    return config
 
 
 def get(name: str) -> object:
@@ -29,10 +49,7 @@ def get(name: str) -> object:
     >>> get("tasks.grace")
     3.0
     """
-    import dask.config
-
-    _load_defaults()
-    value: object = dask.config.get(f"dataflow.{name}")
+    value: object = _config().get(f"dataflow.{name}")
     return value
 
 

@@ -51,6 +51,14 @@ class Verbs(click.Group):
             raise Refused(f"no verb {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """As click's; a reader that has seen enough, as in `| head`, is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _close_quietly()
+            return 0
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their lines, none of them loaded."""
         with formatter.section("Verbs"):
@@ -78,9 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = commands.main(args=arguments, prog_name="dataflow", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        _close_quietly()
-        code = 0
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("\nerror: interrupted\n")
         code = EXIT_INTERRUPTED

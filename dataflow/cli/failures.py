@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataflow import states
 from dataflow.cli.data import Data
@@ -13,28 +14,32 @@ from dataflow.cli.terminal import CONTROL, Printer, clean
 from dataflow.draw.marks import MARKS
 from dataflow.events import NO_INDEX, label
 from dataflow.report import Problem, problems
-from dataflow.run import Run
-from dataflow_storage.rows import TaskRunRow
+from dataflow_storage import RunStore
+from dataflow_storage.rows import RunRow, TaskRunRow
 
+if TYPE_CHECKING:
+    from dataflow.run import Run
+
+OWN = sorted(states.FAILURE - {states.TRIGGER_FAILED})
 MOST_ROWS = 1000
 MOST_PROBLEMS = 5
 LAST_LINES = 5
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<name>.*)$')
 
 
-def failed_rows(run: Run, limit: int = MOST_ROWS) -> list[TaskRunRow]:
+def failed_rows(store: RunStore, run_id: str, limit: int = MOST_ROWS) -> list[TaskRunRow]:
     """Task runs that failed, at most so many: first what failed by itself, then what did not run for it."""
-    rows = run._store.task_runs(run.id, states=sorted(states.FAILURE - {states.TRIGGER_FAILED}), limit=limit)
+    rows = store.task_runs(run_id, states=OWN, limit=limit)
     if len(rows) < limit:
-        rows += run._store.task_runs(run.id, states=[states.TRIGGER_FAILED], limit=limit - len(rows))
+        rows += store.task_runs(run_id, states=[states.TRIGGER_FAILED], limit=limit - len(rows))
     return rows
 
 
-def why(run: Run) -> str:
+def why(store: RunStore, row: RunRow) -> str:
     """In one line, why a run did not succeed."""
-    rows = failed_rows(run, limit=50)
+    rows = store.task_runs(row.id, states=OWN, limit=MOST_ROWS)
     if not rows:
-        return clean(run.record.message)
+        return clean(row.message)
     first = problems(rows)[0]
     many = f" ×{len(first.indices)}" if len(first.indices) > 1 else ""
     return f"{clean(first.message)}{many}"
@@ -63,7 +68,7 @@ def problem_data(run: Run) -> list[Data]:
             "message": problem.message,
             "traceback": problem.text or None,
         }
-        for problem in problems(failed_rows(run))
+        for problem in problems(failed_rows(run._store, run.id))
     ]
 
 
@@ -79,7 +84,7 @@ def report(run: Run, printer: Printer, *, full: bool = False) -> None:
     full : bool
         Show the frames of the framework, too.
     """
-    rows = failed_rows(run)
+    rows = failed_rows(run._store, run.id)
     counts = run.counts
     found = problems(rows)
     own = [problem for problem in found if problem.state != states.TRIGGER_FAILED]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -12,7 +12,9 @@ from dataflow.cli import data
 from dataflow.cli.problems import Refused
 from dataflow.cli.terminal import Printer, clipped, day, is_terminal, took, visible, width
 from dataflow.errors import did_you_mean
-from dataflow.run import Run, get_runs
+from dataflow.places import open_runs
+from dataflow_storage import RunStore
+from dataflow_storage.rows import RunRow
 
 RUN_STATES = tuple(states.RUN_TRANSITIONS)
 BAD = frozenset({states.FAILED, states.CRASHED})
@@ -29,29 +31,23 @@ def command(flow: str | None, state: str | None, failed: bool, limit: int, outpu
 
     The columns: TASKS is how many task runs are over, of how many; WHY is the first of what went wrong.
     """
-    wanted = _state(state) if state is not None else None
-    if failed:
-        found = sorted(
-            (run for bad in sorted(BAD) for run in get_runs(flow=flow, state=bad, limit=limit)),
-            key=lambda run: run.record.created,
-            reverse=True,
-        )[:limit]
-    else:
-        found = get_runs(flow=flow, state=wanted, limit=limit)
+    wanted = sorted(BAD) if failed else None if state is None else [_state(state)]
+    store = open_runs()
+    found = store.runs(flow=flow, state=wanted, limit=limit)
     if output == "name":
-        for run in found:
-            click.echo(run.name)
+        for row in found:
+            click.echo(row.name)
         return
-    summed = {run.id: data.totals(run.counts, run._store.nodes(run.id)) for run in found}
-    rows = [data.run_data(run.record, summed[run.id]) for run in found]
+    summed = {row.id: data.totals(store.counts(row.id), store.nodes(row.id)) for row in found}
+    told = [data.run_data(row, summed[row.id]) for row in found]
     if output == "json":
-        data.emit({"runs": rows})
+        data.emit({"runs": told})
     elif output == "jsonl":
-        data.emit_lines({"type": "run", "run": row} for row in rows)
+        data.emit_lines({"type": "run", "run": one} for one in told)
     elif not found:
-        Printer().line("no runs" if flow or state or failed else "no runs yet: dataflow run FILE starts one")
+        Printer().line("no runs" if flow or wanted else "no runs yet: dataflow run FILE starts one")
     else:
-        _table(found, summed, wide=output == "wide")
+        _table(store, found, summed, wide=output == "wide")
 
 
 def _state(given: str) -> str:
@@ -62,14 +58,12 @@ def _state(given: str) -> str:
     raise Refused(f"no state {given!r}", hint[:1].lower() + hint[1:] or f"states: {', '.join(RUN_STATES).lower()}.")
 
 
-def _table(found: list[Run], summed: Mapping[str, Mapping[str, int]], *, wide: bool) -> None:
-    from dataflow.cli.failures import why
-
+def _table(store: RunStore, found: Sequence[RunRow], summed: Mapping[str, Mapping[str, int]], *, wide: bool) -> None:
     printer = Printer()
     heads = ["STATE", "RUN", "FLOW", "STARTED", ">TOOK", ">TASKS"] + (["ID", "EXECUTOR"] if wide else [])
     rows, reasons = [], []
-    for run in found:
-        row, counts = run.record, data.tally(summed[run.id])
+    for row in found:
+        counts = data.tally(summed[row.id])
         rows.append(
             [
                 printer.state(row.state),
@@ -81,7 +75,7 @@ def _table(found: list[Run], summed: Mapping[str, Mapping[str, int]], *, wide: b
                 *([row.id, row.executor or ""] if wide else []),
             ]
         )
-        reasons.append(why(run) if row.state in BAD else "")
+        reasons.append(_why(store, row) if row.state in BAD else "")
     if any(reasons):
         # What is left of the terminal; names and ids are never cut.
         used = sum(max(visible(cell) for cell in column) + 2 for column in zip(heads, *rows, strict=True))
@@ -89,3 +83,9 @@ def _table(found: list[Run], summed: Mapping[str, Mapping[str, int]], *, wide: b
         heads.append("WHY")
         rows = [[*row, clipped(reason, 10_000 if wide else left)] for row, reason in zip(rows, reasons, strict=True)]
     printer.table(heads, rows)
+
+
+def _why(store: RunStore, row: RunRow) -> str:
+    from dataflow.cli.failures import why
+
+    return why(store, row)

@@ -78,7 +78,7 @@ def fitted(flow: AnyFlow, values: Mapping[str, object]) -> dict[str, object]:
         wanted = " ".join(f"-p {name}=…" for name in missing)
         what = f"parameter {missing[0]!r}" if len(missing) == 1 else f"parameters {', '.join(map(repr, missing))}"
         raise Refused(
-            f"flow {flow.name!r} needs {what}", f"{wanted}   ({', '.join(about(flow, name) for name in missing)})"
+            f"flow {flow.name!r} needs {what}", f"{wanted}   it takes {', '.join(about(flow, one) for one in named)}"
         )
     return {name: _fit(flow, name, value) for name, value in values.items()}
 

@@ -28,7 +28,9 @@ EXIT_CODES = {
     EXIT_TIMEOUT: "the time of --timeout passed; the run was cancelled",
     EXIT_INTERRUPTED: "interrupted by Ctrl-C; the run was cancelled",
 }
-HINTS = re.compile(r"\s+(?=(?:Did you mean|It has|It takes|Say which|Give |Mark |Options:|Check that|Wait for)\b)")
+# How those sentences of our errors begin that say what to do.
+ADVICE = "Did you mean|It has|It takes|Say which|Give|Mark|Options|Check|Wait for|A run is named|Taken are"
+HINTS = re.compile(rf"\s+(?=(?:{ADVICE})\b)")
 
 
 class Refused(click.ClickException):
@@ -78,7 +80,7 @@ def _usage(error: click.UsageError) -> tuple[str, str, int]:
     close = getattr(error, "possibilities", None) or []
     message = message.partition(" Did you mean")[0].partition(" (Possible options")[0]
     if close:
-        return message, f"did you mean {' or '.join(sorted(close))}?", EXIT_USAGE
+        return _lowered(message).removesuffix("."), f"did you mean {' or '.join(sorted(close))}?", EXIT_USAGE
     message, hint = split_hint(message)
     path = error.ctx.command_path if error.ctx is not None else "dataflow"
     return _lowered(message), hint or f"{path} --help", EXIT_USAGE
@@ -99,16 +101,16 @@ def _ours(error: BaseException) -> tuple[str, str, int]:
     report = getattr(error, "report", None)
     if isinstance(error, errors.DataflowError) and isinstance(report, str):
         # A file of the user's: where in it is what helps.
-        return (
-            f"{str(error).partition(': ')[0]}\n\n{_indented(report)}\n",
-            "correct the file and try again.",
-            EXIT_USAGE,
-        )
+        from dataflow.cli.failures import readable
+
+        where = _indented("\n".join(readable(report)))
+        return f"{str(error).partition(': ')[0]}\n\n{where}\n", "correct the file and try again.", EXIT_USAGE
     if isinstance(error, errors.DataflowError):
         return (*split_hint(str(error)), EXIT_USAGE)
     kind = type(error)
     if kind.__module__.startswith(("dataflow_storage", "dataflow_executors")):
-        return (*split_hint(str(error)), EXIT_UNREACHABLE if isinstance(error, OSError) else EXIT_USAGE)
+        mistake = isinstance(error, ValueError | TypeError | LookupError)
+        return (*split_hint(str(error)), EXIT_USAGE if mistake else EXIT_UNREACHABLE)
     text = "".join(traceback.format_exception(error))
     message = f"{kind.__name__}: {error}\n\n{_indented(text)}\n"
     return message, "this is a defect of dataflow: please report it with the lines above.", EXIT_FAILED
@@ -120,13 +122,13 @@ def split_hint(text: str) -> tuple[str, str]:
     >>> split_hint("flow 'etl': no parameter 'regoin'. Did you mean 'region'?")
     ("flow 'etl': no parameter 'regoin'", "did you mean 'region'?")
     """
-    parts = HINTS.split(text, maxsplit=1)
-    message = parts[0].removesuffix(".")
-    return message, _lowered(parts[1]) if len(parts) > 1 else ""
+    message, *advice = HINTS.split(text)
+    best = [sentence for sentence in advice if sentence.startswith("Did you mean")]
+    return _lowered(message.removesuffix(".")), _lowered(" ".join(best or advice))
 
 
 def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return text[:1].lower() + text[1:] if not text[1:2].isupper() else text
 
 
 def _indented(text: str) -> str:

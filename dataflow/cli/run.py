@@ -200,13 +200,7 @@ def _raise_early(run: Run) -> None:
     """What broke before anything ran is an error of the call, not a failed run."""
     driver = run._driver
     if driver is not None and driver.error is not None and driver.fragments == 0:
-        error = driver.error
-        if isinstance(error, OSError) and not isinstance(error, LookupError):
-            raise problems.Refused(
-                f"run {run.name} could not begin: {error}", "check the address of the cluster and of the stores.",
-                problems.EXIT_UNREACHABLE,
-            ) from error  # fmt: skip
-        raise error
+        raise driver.error
 
 
 def _conclude(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from html import escape
+from typing import TYPE_CHECKING
 
-from dataflow.draw.shape import items_of, view
-from dataflow.draw.svg import svg
-from dataflow.draw.text import as_json, dot, mermaid, text
-from dataflow.graph import Graph
+# What draws is loaded when something is drawn: the command line's tables only want `marks`.
+if TYPE_CHECKING:
+    from dataflow.graph import Graph
 
 FORMATS = ("svg", "text", "mermaid", "dot", "json")
 SUFFIXES = {".svg": "svg", ".txt": "text", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".json": "json"}
@@ -67,6 +67,10 @@ def draw(
       clean  ×3
       save       ← clean
     """
+    from dataflow.draw.shape import items_of, view
+    from dataflow.draw.svg import svg
+    from dataflow.draw.text import as_json, dot, mermaid, text
+
     items = items_of(graph)
     if format == "json":
         return as_json(graph.flow, items, counts)
@@ -96,6 +100,9 @@ def html(graph: Graph, counts: Counts | None = None) -> str | None:
 
     What is too large is folded further; None where that does not help.
     """
+    from dataflow.draw.shape import items_of, view
+    from dataflow.draw.svg import svg
+
     items = items_of(graph)
     for most in (MOST, 40, 24, 12, 6):
         shown = view(graph.flow, items, counts, limit=most, most=600 if most == MOST else most)

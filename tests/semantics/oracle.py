@@ -24,9 +24,6 @@ ALLOWS: Mapping[str, Callable[[int, int, int, int], bool]] = {  # of upstreams: 
 }
 
 
-IDEAL = True
-
-
 @dataclass(frozen=True, eq=False)
 class End:
     """How a task run ends: its state's type, its value, and how often its body ran."""
@@ -126,17 +123,17 @@ class Oracle:
         if isinstance(opened, End):
             self.ends[path] = opened
             return opened
-        # Each child waits for what is walked for it, and for all that is whole.
-        whole = [c.value for c in columns if isinstance(c, Column) and isinstance(c.value, Made) and not (c.how == "walk" and c.value.mapped)] if IDEAL else []
+        # A child waits for its own items, for what is whole, and for the node that the items came from.
+        walked = [c for c in columns if isinstance(c, Column) and isinstance(c.value, Made) and not joins(c)]
         calls = enumerate(opened)
-        return [self.one(step.does, f"{path}[{n}]", self.follow([args, whole, waits]), args) for n, args in calls]
+        return [self.one(step.does, f"{path}[{n}]", self.follow([args, waits, walked]), args) for n, args in calls]
 
 
 def stopped(does: Work | Branch, upstream: Sequence[End | list[End]]) -> End | None:
     """How a task run ends that does not start: a skip beats the trigger, which counts each upstream once."""
     if does.skips and any(ends and all(end.state == SKIPPED for end in ends) for ends in map(each, upstream)):
         return End(SKIPPED)
-    counted = {id(end): end for ends in upstream for end in (each(ends) or ([End(SUCCESS)] if IDEAL else []))}
+    counted = {id(end): end for ends in upstream for end in each(ends) or [End(SUCCESS)]}  # an empty map is a success
     types = [end.state for end in counted.values()]
     good, bad = (sum(type in which for type in types) for which in (SUCCESSFUL, FAILURE))
     allowed = not types or ALLOWS[does.trigger](len(types), good, bad, types.count(SKIPPED))
@@ -146,14 +143,12 @@ def stopped(does: Work | Branch, upstream: Sequence[End | list[End]]) -> End | N
 def opening(step: Step, columns: Sequence[object]) -> End | list[list[object]]:
     """The arguments of each child of a map; or how the map ends, where what it walks has no children or is no list."""
     walked = [column for column in columns if isinstance(column, Column) and column.how != "whole"]
-    joined = [column for column in walked if column.how == "walk" and mapped(column.value)]
-    for column in joined:
-        if isinstance(column.value.ends, End):
+    for column in walked:
+        if joins(column) and isinstance(column.value.ends, End):
             return End(SKIPPED if column.value.ends.state == SKIPPED else TRIGGER_FAILED)
-    measured = [column.value.ends for column in walked if isinstance(column.value, Made) and column not in joined]
-    if not IDEAL or any(end.state != SUCCESS for ends in measured for end in each(ends)):
-        if end := stopped(step.does, measured):
-            return end
+    measured = [column.value.ends for column in walked if isinstance(column.value, Made) and not joins(column)]
+    if any(end.state != SUCCESS for ends in measured for end in each(ends)) and (end := stopped(step.does, measured)):
+        return end
     lists = [items(column, step.does.skips) for column in walked]
     lengths = [len(found) for found in lists if found is not None]
     if len(lengths) < len(lists) or (step.strict and len(set(lengths)) > 1):
@@ -165,7 +160,7 @@ def opening(step: Step, columns: Sequence[object]) -> End | list[list[object]]:
 
 def items(column: Column, leave_out: bool) -> list[object] | None:
     """What a map walks: of a mapped node its children, each as a node of its own."""
-    if column.how == "walk" and mapped(column.value):
+    if joins(column):
         return [Made(end) for end in column.value.ends]
     value = column.value if not isinstance(column.value, Made) else given(column.value, leave_out)
     if column.how == "flat" and isinstance(value, list):
@@ -206,5 +201,6 @@ def each(ends: End | list[End]) -> list[End]:
     return ends if isinstance(ends, list) else [ends]
 
 
-def mapped(value: object) -> bool:
-    return isinstance(value, Made) and value.mapped
+def joins(column: object) -> bool:
+    """Whether an argument of a map is another map, walked index by index."""
+    return isinstance(column, Column) and column.how == "walk" and isinstance(column.value, Made) and column.value.mapped
