@@ -76,8 +76,8 @@ class Board:
 
     # Growing ----------------------------------------------------------------------------------------------------------
 
-    def add(self, nodes: Sequence[Node], returned: Iterable[Node]) -> None:
-        """Nodes join the run: at its start, and with each deferred subflow.
+    def add(self, nodes: Sequence[Node], returned: Iterable[Node], end: Node | None = None) -> None:
+        """Nodes join the run: at its start, and with each deferred subflow, which ends as `end` does.
 
         Raises
         ------
@@ -100,6 +100,8 @@ class Board:
             self.items[node].returned = True
             if node in self.parts:
                 self.parts[node].returned = True
+        if end is not None:
+            self.items[end].is_end = True
         for item in reversed(items):
             self._recall(item)
         for item in items:
@@ -128,7 +130,9 @@ class Board:
 
     def _serves(self, node: Node, known: Known, item: Item) -> bool:
         stored = known.reference is not None or known.type not in states.WITH_VALUE
-        return stored or (not item.returned and all(consumer.status == DONE for consumer in item.consumers))
+        return stored or (
+            not item.returned and not item.is_end and all(consumer.status == DONE for consumer in item.consumers)
+        )
 
     def _recall_child(self, group: Group, part: Part, index: int) -> None:
         where = (part.node.path, index)

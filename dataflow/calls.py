@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dataflow.definition import Definition
 from dataflow.events import NO_INDEX
@@ -165,6 +166,17 @@ class Group:
     stages: tuple[Stage, ...]
 
 
+class Held(NamedTuple):
+    """A column of a map over a node: what the pick at `place`, a measured map, holds as number `column`."""
+
+    place: int
+    column: int
+
+
+# A column: the items of a batch's indices in order, or where whole columns are held.
+Column = Sequence[object] | Held
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchCall:
     """Some children of a group of maps.
@@ -178,8 +190,7 @@ class BatchCall:
     indices : sequence of int
         Which children.
     columns : mapping
-        By stage, the walked values: one list for each Item, holding the items of `indices` in order; or the number of
-        the pick that holds whole columns (a map over a node).
+        By stage, its columns.
     picks : tuple of Pick
         The upstreams.
     attempts : mapping
@@ -196,7 +207,7 @@ class BatchCall:
     group: str
     key: str
     indices: Sequence[int]
-    columns: Mapping[int, Sequence[Sequence[object]] | int]
+    columns: Mapping[int, Sequence[Column]]
     picks: tuple[Pick, ...] = ()
     attempts: Mapping[tuple[int, int], tuple[int, int]] | None = None
     done: Mapping[tuple[int, int], Pick] | None = None

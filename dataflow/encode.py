@@ -105,16 +105,20 @@ class Encoder:
         node, part = group.node, group.parts[0]
         assert group.measure_key is not None
         sources = Sources()
-        upstream = list(dict.fromkeys(up for _, value in part.columns for up in nodes_in(value)))
+        measured = part.measured
+        upstream = list(dict.fromkeys(cast(Node, value.value) for value in measured))
         picks = tuple(self._pick(up, sources) for up in upstream)
         slots = {up: Slot(place) for place, up in enumerate(upstream)}
-        names = [value.name for _, value in part.columns]
+        lists = [value for _, value in part.columns if not isinstance(value.value, Node)]
         kwargs: dict[str, object] = {
-            "names": names,
+            "names": [value.name for value in measured],
             "strict": STRICT not in node.kwargs,
-            "widths": {other.node.path: len(other.known) for other in group.each},
+            "widths": {
+                **{value.name: len(cast("Sequence[object]", value.value)) for value in lists},
+                **{other.node.path: len(other.known) for other in group.each},
+            },
         }
-        args = tuple(type(value)(_slotted(value.value, slots)) for _, value in part.columns)
+        args = tuple(type(value)(slots[cast(Node, value.value)]) for value in measured)
         call = Call(self.run, self._token(node.definition), node.path, args, kwargs, picks, kind="measure")
         return DaskTask(group.measure_key, run_task, call, *sources.refs)
 
@@ -151,7 +155,7 @@ class Encoder:
 
         args = tuple(marked(place, value) for place, value in enumerate(part.node.args))
         kwargs = {name: marked(name, value) for name, value in part.node.kwargs.items() if name != STRICT}
-        walked = [up for _, value in part.columns for up in nodes_in(value) if (up, False) in places]
+        walked = [cast(Node, value.value) for value in part.measured if (value.value, False) in places]
         for up in (*part.node.wait_for, *walked):
             slot(up, False)
         return calls.Stage(part.node.path, self._token(part.node.definition), args, kwargs, tuple(upstream))
@@ -160,23 +164,23 @@ class Encoder:
         """The task of some children of a group."""
         sources = Sources()
         picks = [self._pick(up, sources, indices if each else None) for up, each in wanted_by(group)]
-        columns: dict[int, Sequence[Sequence[object]] | int] = {}
+        columns: dict[int, list[calls.Column]] = {}
 
         def point(node: Node) -> Pointer:
             picks.append(self._pick(node, sources))
             return Pointer(len(picks) - 1)
 
         for part in group.parts:
-            if not part.columns:
-                continue
-            if group.measure_key is not None:
-                picks.append(sources.place(group.measure_key))
-                columns[part.number] = len(picks) - 1
-            else:
-                columns[part.number] = [
-                    [replace(cast("Sequence[object]", value.value)[index], Node, point) for index in indices]
-                    for _, value in part.columns
-                ]
+            made = columns[part.number] = []
+            for _, value in part.columns:
+                if isinstance(value.value, Node):
+                    if group.measure_key is None:
+                        raise AssertionError(f"{group}: it walks a node and was not measured")
+                    picks.append(sources.place(group.measure_key))
+                    made.append(calls.Held(len(picks) - 1, part.measured.index(value)))
+                else:
+                    items = cast("Sequence[object]", value.value)
+                    made.append([replace(items[index], Node, point) for index in indices])
         done = {
             (part.number, index): self._known(known, sources)
             for part in group.parts
@@ -254,8 +258,11 @@ def wanted_by(group: Group) -> list[tuple[Node, bool]]:
         for value in (*part.node.args, *part.node.kwargs.values()):
             if is_each(value):
                 wanted[cast(Node, cast(Walk, value).value), True] = None
-            elif not isinstance(value, Walk | Flat) or part.node.policy.trigger is not all_successful:
-                # What is walked has values; only another trigger than the usual one must see it once more.
+            elif isinstance(value, Walk | Flat):
+                # What is walked has a value; only another trigger than the usual one must see it once more.
+                if isinstance(value.value, Node) and part.node.policy.trigger is not all_successful:
+                    wanted[value.value, False] = None
+            else:
                 wanted.update(dict.fromkeys((up, False) for up in nodes_in(value)))
         wanted.update(dict.fromkeys((up, False) for up in part.node.wait_for))
     return [(up, each) for up, each in wanted if up not in mine]

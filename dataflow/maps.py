@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from dataflow import states
-from dataflow.calls import BatchCall, Children, Item, Pick, Pointer, Slot, Stage, Unit
+from dataflow.calls import BatchCall, Children, Held, Item, Pick, Pointer, Slot, Stage, Unit
 from dataflow.chunks import Chunk
 from dataflow.errors import MapError
 from dataflow.events import BatchDone, Measured
@@ -127,19 +127,17 @@ def _child(
         base=base,
         resumed=(number, index) in call.resumed,
     )
-    columns = call.columns.get(number, ())
-    if isinstance(columns, int):
-        held = cast("Sequence[Sequence[object]]", cast(Outcome, picked[columns]).value)
-        where = index
-    else:
-        held, where = columns, position
-    if held:
+    columns = call.columns.get(number)
+    if columns:
 
         def item(value: object) -> object:
             if not isinstance(value, Item):
                 return value
-            found = held[value.place][where]
-            return replace(found, Pointer, pointed) if call.pointed else found
+            column = columns[value.place]
+            if isinstance(column, Held):
+                held = cast("Sequence[Sequence[object]]", cast(Outcome, picked[column.place]).value)
+                return held[column.column][index]
+            return replace(column[position], Pointer, pointed) if call.pointed else column[position]
 
         def pointed(pointer: Pointer) -> Slot:
             # A node's value in an item: an upstream of this child alone.

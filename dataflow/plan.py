@@ -268,7 +268,7 @@ class Plan:
         final = return_node(graph, path)
         nodes = graph.nodes if isinstance(graph.outputs, Node) and final is graph.outputs else (*graph.nodes, final)
         try:
-            self._board.add(nodes, [final] if item_of(owner).returned else [])
+            self._board.add(nodes, [final] if item_of(owner).returned else [], end=final)
         except TargetError as error:
             self._end(owner, Known(states.FAILED, str(error)))
             return

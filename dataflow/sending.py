@@ -144,12 +144,12 @@ class Sender:
     def _next_batch(self, group: Group) -> list[int]:
         batch = group.node.policy.batch
         size = group.size if batch == "auto" else int(batch) or 1
-        indices: list[int] = []
+        indices: set[int] = set()
         while len(indices) < size:
             index = group.next_index()
             if index is None:
                 break
-            indices.append(index)
+            indices.add(index)
         return sorted(indices)
 
     def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:

@@ -77,6 +77,7 @@ class Item:
         self.keys: list[str] = []  # kept on the executor until the last consumer is done
         self.returned = False
         self.is_leaf = True  # nothing follows it
+        self.is_end = False  # a deferred subflow that is not done ends as it does
         self.key: str | None = None
 
     @property
@@ -122,6 +123,11 @@ class Part:
         """The arguments that are walked, but for mapped nodes walked index by index."""
         named: list[tuple[str | int, object]] = [*enumerate(self.node.args), *self.node.kwargs.items()]
         return [(name, value) for name, value in named if isinstance(value, Walk | Flat) and not is_each(value)]
+
+    @property
+    def measured(self) -> list[Walk | Flat]:
+        """Those of them that are nodes: their lengths, and what they hold, are known when their values are."""
+        return [value for _, value in self.columns if isinstance(value.value, Node)]
 
 
 def is_each(value: object) -> bool:
@@ -198,8 +204,9 @@ class Group(Item):
         return None
 
     def give_back(self, index: int) -> None:
-        """An index that was taken, or had gone, is to go (again)."""
-        self.ready.append(index)
+        """An index that was taken, or had gone, or waited, is to go (again)."""
+        if index < self.fresh:  # else it is come to in its turn
+            self.ready.append(index)
 
     def learn(self, seconds: float, children: int, slots: int) -> None:
         """Adapt the batch size to how long children take: aim at 0.2 s and at least 4 batches a worker thread."""

@@ -81,12 +81,10 @@ def layout(
     """
     pairs = list(dict.fromkeys(edges))
     parent = _without_circles(list(sizes), dict(parents), pairs)
-    members: dict[str, list[str]] = {}
-    for key in [*sizes, *dict.fromkeys(parent.values())]:
-        if key:
-            members.setdefault(parent.get(key, ""), []).append(key)
-    members = {group: list(dict.fromkeys(found)) for group, found in members.items()}
     chains = {key: _chain(key, parent) for key in sizes}
+    members: dict[str, list[str]] = {}
+    for key in dict.fromkeys(key for chain in chains.values() for key in chain[1:]):
+        members.setdefault(parent.get(key, ""), []).append(key)
     # Per level: (source, child or None if it comes in through the border, target, child or None if it goes out).
     crossing: dict[str, list[tuple[str, str | None, str, str | None]]] = {}
     for source, target in pairs:

@@ -22,7 +22,7 @@ TITLE = 34.0
 WIDEST = 1500.0
 LIGHT = {
     "bg": "#ffffff", "card": "#f6f8fa", "line": "#d0d7de", "text": "#1f2328",
-    "soft": "#57606a", "edge": "#8c959f", "group": "#fafbfc", "good": "#1a7f37",
+    "soft": "#57606a", "edge": "#7d8590", "group": "#fafbfc", "good": "#1a7f37",
     "bad": "#cf222e", "busy": "#0969da", "warn": "#9a6700", "calm": "#6e7781", "accent": "#6639ba",
 }  # fmt: skip
 DARK = {
