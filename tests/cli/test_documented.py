@@ -1,0 +1,90 @@
+"""docs/cli.md tells every verb, every option, every exit code and every key of the JSON output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Call, Said
+
+from dataflow.cli import ALIASES, VERBS, commands
+from dataflow.cli.problems import EXIT_CODES
+
+TEXT = (Path(__file__).resolve().parent.parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def section(verb: str) -> str:
+    found = re.search(rf"^## `dataflow {verb}.*?(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"there is no section on {verb}"
+    return found[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option(verb: str) -> None:
+    command = commands.get_command(click.Context(commands), verb)
+    assert command is not None
+    options = [name for one in command.params if isinstance(one, click.Option) for name in one.opts]
+    assert [name for name in options if f"`{name}" not in section(verb)] == []
+    line = VERBS[verb][1]
+    assert command.get_short_help_str(200) == line, "the help and the list of verbs say the same"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_option_that_is_not_there(verb: str) -> None:
+    command = commands.get_command(click.Context(commands), verb)
+    assert command is not None
+    options = {name for one in command.params if isinstance(one, click.Option) for name in one.opts}
+    rows = re.findall(r"^\| (`-[^|]*) \|", section(verb), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(--?[a-z-]+)", row)}
+    assert named - options == set()
+
+
+def test_every_exit_code() -> None:
+    told = re.search(r"^## Exit codes\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert told is not None
+    rows = dict(re.findall(r"^\| (\d+) \| (.*?) \|$", told[1], re.MULTILINE))
+    assert rows == {str(code): meaning for code, meaning in EXIT_CODES.items()}
+
+
+def test_every_other_name() -> None:
+    assert [alias for alias in ALIASES if f"`{alias}`" not in TEXT] == []
+
+
+def keys(data: object) -> Iterator[str]:
+    """The keys of our own in a document; those of the user's parameters, states and references are not ours."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield key
+            if key not in ("parameters", "states", "result", "value", "frames"):
+                yield from keys(value)
+    elif isinstance(data, list):
+        for item in data:
+            yield from keys(item)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ls",
+        "show @last",
+        "show @last/transform",
+        "show @last/transform[2]",
+        "logs @last",
+        "result @last/extract",
+        "graph flows.py:etl",
+    ],
+)
+def test_every_key(cli: Call, failed: Said, line: str) -> None:
+    found = set(keys(cli(*line.split(), "-o", "json").data))
+    assert sorted(key for key in found if f"`{key}`" not in TEXT) == []
+
+
+def test_every_key_of_an_event(cli: Call) -> None:
+    found = {key for line in cli("run", "flows.py:etl", "-q", "-o", "jsonl").lines for key in keys(line)}
+    assert sorted(key for key in found if f"`{key}`" not in TEXT) == []
