@@ -38,7 +38,10 @@ def test_every_setting_is_explained_and_has_its_default(setting: str) -> None:
     get(setting.removeprefix("dataflow."))
 
 
-@pytest.mark.parametrize("option", sorted({*POLICY_OPTIONS, *HOOKS, "name", "tags", "description", "version", "outputs"}))
+IDENTITY = {"name", "tags", "description", "version", "outputs"}
+
+
+@pytest.mark.parametrize("option", sorted({*POLICY_OPTIONS, *HOOKS, *IDENTITY}))
 def test_every_option_is_explained(option: str) -> None:
     table = REFERENCE.partition("## Options of a task")[2].partition("## Triggers")[0]
     assert f"`{option}`" in table

@@ -15,8 +15,8 @@ import pytest
 from dask._task_spec import Task, TaskRef
 
 from dataflow_executors import Done, Executor, Fragment, Sent, SyncExecutor, ThreadExecutor
+from tests.executors.bodies import ENVIRONMENT
 from tests.executors.conftest import Mailbox
-from tests.executors.test_cluster import ENVIRONMENT
 
 WORD = contextvars.ContextVar("WORD", default="nobody")
 

