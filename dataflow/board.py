@@ -130,9 +130,9 @@ class Board:
 
     def _serves(self, node: Node, known: Known, item: Item) -> bool:
         stored = known.reference is not None or known.type not in states.WITH_VALUE
-        return stored or (
-            not item.returned and not item.is_end and all(consumer.status == DONE for consumer in item.consumers)
-        )
+        users = (*item.consumers, *item.borrowers)
+        needed = item.returned or item.is_end or any(user.status != DONE for user in users)
+        return stored or not needed
 
     def _recall_child(self, group: Group, part: Part, index: int) -> None:
         where = (part.node.path, index)

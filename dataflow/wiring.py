@@ -111,6 +111,7 @@ def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node
 def _lend(node: Node, group: Group, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
     """A group needs a node's value for some of its indices."""
     _follow(node, items, parts)
+    items[node].borrowers.append(group)
     items[node].open_consumers += 1
     group.upstream.append(items[node])
 

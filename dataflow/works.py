@@ -76,6 +76,7 @@ class Item:
         self.open_consumers = 0
         self.keys: list[str] = []  # kept on the executor until the last consumer is done
         self.returned = False
+        self.borrowers: list[Group] = []  # groups of which some indices need it
         self.is_leaf = True  # nothing follows it
         self.is_end = False  # a deferred subflow that is not done ends as it does
         self.key: str | None = None
