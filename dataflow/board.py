@@ -139,6 +139,7 @@ class Board:
         attempt = self.attempts.get(where)
         if attempt:
             part.attempts[index] = (attempt, attempt)
+            part.bases[index] = attempt
         if where in self.resumed:
             group.resumed.add((part.number, index))
         known = self.known.get(where)
@@ -230,6 +231,8 @@ class Board:
             for consumer in one.consumers:
                 if counted and self.chains:
                     consumer.joined -= 1
+                if isinstance(consumer, Group) and consumer.width is None:
+                    consumer.measuring, consumer.measure_key = False, None  # it passes the deferral on
                 if consumer.status == FLYING:
                     consumer.status = WAITING
                     stack.append(consumer)

@@ -96,7 +96,8 @@ class Encoder:
             None if picks == list(range(len(sources.places))) else tuple(picks),
             item.attempt,
             item.resumed,
-            base=item.base,
+            # An attempt that ended without failing (a pause, a lost worker) costs no retry.
+            base=max(item.base, item.attempt - item.failed),
         )
         return DaskTask(item.key, run_task, call, *sources.refs)
 

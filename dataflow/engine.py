@@ -276,7 +276,7 @@ class Driver:
                 self._plan.audit(fragment, blamed(lost), reason(lost))
             elif self._control.cancelled:
                 del self._late[fragment]
-                self._plan.give_up(fragment)
+                self._plan.forget(fragment)
         self._note_news()
 
     def _fold(self, event: Event) -> None:

@@ -6,7 +6,7 @@ all this: what is known is left out, the rest runs.
 
 State: `_board`, what is known of every item; `_timers`, deferred task runs with a due time; `_paused`, those that wait
 for a person; `_flying`, what is in flight by fragment; `_suspects`, task runs that may have killed their worker, each
-to run alone.
+to run alone; `_expanded`, subflows whose nodes have joined.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from dataflow import states
 from dataflow.board import Board, follows
+from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
 from dataflow.errors import TargetError
 from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
@@ -26,47 +26,8 @@ from dataflow.node import Node
 from dataflow.sending import Flight, Sender
 from dataflow.wiring import return_node
 from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Single, item_of
-from dataflow_executors.base import Fragment
 
 MOST_STRIKES = 2  # times that a task run may be lost without a culprit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dispatch:
-    """What must be done now.
-
-    Parameters
-    ----------
-    fragment : Fragment or None
-        What must be submitted.
-    shipments : mapping
-        What must be shipped before it, by token.
-    released : sequence of str
-        Keys that nobody needs any more.
-    """
-
-    fragment: Fragment | None
-    shipments: Mapping[str, object]
-    released: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class News:
-    """What the record does not know yet.
-
-    Parameters
-    ----------
-    events : sequence of TaskEvent
-        Task runs that ended because another did; their times are not set.
-    nodes : sequence of Node
-        Nodes that joined.
-    widths : sequence of (str, int)
-        How many children maps have whose width was not known when they were built.
-    """
-
-    events: Sequence[TaskEvent]
-    nodes: Sequence[Node]
-    widths: Sequence[tuple[str, int]]
 
 
 class Plan:
@@ -109,6 +70,7 @@ class Plan:
         self._paused: dict[tuple[str, int], Owner] = {}
         self._flying: dict[int, Flight] = {}
         self._suspects: deque[Owner] = deque()
+        self._expanded: set[tuple[str, int]] = set()
         self._sequence = 0
 
     # Deciding ---------------------------------------------------------------------------------------------------------
@@ -151,6 +113,9 @@ class Plan:
                 self._board.open_group(item, event.width)
         elif isinstance(event, Expanded):
             assert isinstance(event.graph, Graph)
+            if (event.path, event.index) in self._expanded:
+                return  # Dask ran it again: what it built has joined already
+            self._expanded.add((event.path, event.index))
             self._expand(item if isinstance(item, Single) else (_as_group(item), event.index), event.graph)
         elif isinstance(item, Single):
             self._fold_single(item, event)
@@ -159,6 +124,7 @@ class Plan:
 
     def _fold_single(self, item: Single, event: TaskEvent) -> None:
         item.attempt = max(item.attempt, event.attempt)
+        item.failed += event.type == states.RETRYING
         if event.type in states.FINAL:
             self._board.finish(item, Known(event.type, event.message, event.reference, item.key))
         elif event.type == states.PAUSED or (event.type == states.RETRYING and event.due is not None):
@@ -173,8 +139,9 @@ class Plan:
             return
         if group.width is None or part.known[index] is not None:
             return
-        if event.attempt > 1 or event.type == states.RETRYING:
-            part.attempts[index] = (event.attempt, part.attempts.get(index, (0, 0))[1])
+        if event.attempt > 1 or event.type in (states.RETRYING, states.PAUSED):
+            failed = part.failed[index] = part.failed.get(index, 0) + (event.type == states.RETRYING)
+            part.attempts[index] = (event.attempt, max(part.base(index), event.attempt - failed))
         if event.type in states.FINAL:
             self._board.learn_child(
                 group, part, index, Known(event.type, event.message, event.reference, group.key_of[index], single=False)
@@ -186,10 +153,9 @@ class Plan:
                 self._paused[group.part(event.path).node.path, index] = (group, index)
 
     def _defer(self, item: Single, event: TaskEvent) -> None:
-        if event.type == states.PAUSED:
+        if event.due is None:
             self._paused[item.node.path, NO_INDEX] = item
         else:
-            assert event.due is not None
             self._set_timer(event.due, item)
 
     def _set_timer(self, due: float, owner: Owner) -> None:
@@ -294,6 +260,10 @@ class Plan:
             del self._flying[fragment]
         return fragment not in self._flying
 
+    def forget(self, fragment: int) -> None:
+        """A fragment that was cancelled: nothing more is expected of it."""
+        self._flying.pop(fragment, None)
+
     def _missing(self, flight: Flight) -> Iterator[tuple[str, Item]]:
         for key, single in flight.singles.items():
             if single.status == FLYING and single.key == key:
@@ -301,10 +271,6 @@ class Plan:
         for key, group in flight.groups.items():
             if key in group.batches or (key == group.measure_key and group.width is None and group.status != DONE):
                 yield key, group
-
-    def give_up(self, fragment: int) -> None:
-        """A fragment that was cancelled: nothing more is expected of it."""
-        self._flying.pop(fragment, None)
 
     def audit(self, fragment: int, blamed: Mapping[str, str], reason: str) -> None:
         """What Dask is through with, but nobody reported, goes again; what may have killed its worker goes alone.
@@ -343,6 +309,8 @@ class Plan:
                 self._board.end_whole(group, Known(states.CRASHED, why or reason))
             self._board.candidates.append(group)
             return
+        if key not in group.batches:
+            return  # a measuring that went with its upstream, and was put back with it
         indices = group.batches.pop(key)
         open_ = [index for index in indices if group.place[index] == FLYING]
         self._take_back(group, indices)
@@ -360,13 +328,11 @@ class Plan:
             self._board.finish(owner, end)
             return
         group, index = owner
-        first = True
         for part in group.parts:
             if part.known[index] is None:
-                one = end if first else follows(end)
-                self._board.note(part.node.path, index, one)
-                self._board.learn_child(group, part, index, one)
-                first = False
+                self._board.note(part.node.path, index, end)
+                self._board.learn_child(group, part, index, end)
+                end = follows(end)
         self._board.settle(group)
 
     # Looking ----------------------------------------------------------------------------------------------------------

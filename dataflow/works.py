@@ -90,7 +90,8 @@ class Item:
 class Single(Item):
     """A node that is not mapped.
 
-    State: `known` once it is final; `attempt` and `base` count attempts in all and up to the last retry of the run;
+    State: `known` once it is final; `attempt`, `base` and `failed` count attempts: in all, up to the last retry of the
+    run, and those since that failed;
     `stands_for`, the task runs (a deferred subflow, or a child of a mapped one) that end as this one does.
     """
 
@@ -98,7 +99,7 @@ class Single(Item):
         super().__init__(order)
         self.node = node
         self.known: Known | None = None
-        self.attempt = self.base = self.strikes = 0
+        self.attempt = self.base = self.failed = self.strikes = 0
         self.resumed = False
         self.stands_for: list[Single | tuple[Group, int]] = []
 
@@ -115,9 +116,15 @@ class Part:
         self.known: list[Known | None] = []
         self.whole: Known | None = None  # it ended without children
         self.attempts: dict[int, tuple[int, int]] = {}  # by index: attempts in all, and up to the last retry of the run
+        self.bases: dict[int, int] = {}
+        self.failed: dict[int, int] = {}  # by index: attempts that failed, since that retry
         self.followers: list[Group] = []  # groups that walk this one index by index
         self.returned = False
         self.is_leaf = True  # nothing follows it
+
+    def base(self, index: int) -> int:
+        """Attempts of a child up to the last retry of the run."""
+        return self.bases.get(index, 0)
 
     @property
     def columns(self) -> list[tuple[str | int, Walk | Flat]]:

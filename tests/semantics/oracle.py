@@ -178,7 +178,7 @@ def filled(arg: object, made: Sequence[object], params: Sequence[object]) -> Any
 
 
 def given(value: object, leave_out: bool) -> Any:
-    """What a body gets for a value with nodes in it; of a mapped one the list, without the skipped if it leaves them out."""
+    """What a body gets for a value with nodes in it; of a mapped one the list, where told without the skipped."""
     if isinstance(value, Made) and isinstance(value.ends, list):
         return [given(Made(end), leave_out) for end in value.ends if not (leave_out and end.state == SKIPPED)]
     if isinstance(value, Made):
@@ -203,4 +203,6 @@ def each(ends: End | list[End]) -> list[End]:
 
 def joins(column: object) -> bool:
     """Whether an argument of a map is another map, walked index by index."""
-    return isinstance(column, Column) and column.how == "walk" and isinstance(column.value, Made) and column.value.mapped
+    return (
+        isinstance(column, Column) and column.how == "walk" and isinstance(column.value, Made) and column.value.mapped
+    )

@@ -15,7 +15,7 @@ import pytest
 from dataflow import get_run, states
 from dataflow.errors import RunNotResumable
 
-SCRIPT = '''
+SCRIPT = """
 import os, sys, time
 from dataflow import flow, task
 
@@ -48,7 +48,7 @@ def crashing():
 
 if __name__ == "__main__":
     crashing.run(executor={executor!r})
-'''
+"""
 PATIENCE = 60.0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,14 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataflow import states
+from tests.semantics.drawing import programs
 from tests.semantics.oracle import End, Oracle
-from tests.semantics.programs import Scope, Writer, plain, programs
+from tests.semantics.programs import Scope, Writer, plain
 
 EXPLORE = int(os.environ.get("DATAFLOW_EXPLORE", "0"))
 settings.register_profile(
     "bounded", deadline=None, database=None, derandomize=not EXPLORE, suppress_health_check=list(HealthCheck)
 )
-EXAMPLES = {"sync": 120, "threads": 100, "cluster": 12}
+EXAMPLES = {"sync": 40, "threads": 30, "cluster": 4}
 Property = Callable[..., None]
 
 
@@ -92,7 +92,10 @@ def check_record(run: Any) -> None:
         table = states.TASK_TRANSITIONS if row.path is not None else states.RUN_TRANSITIONS
         assert row.state in table[before], (who, before, row.state)
         current[who] = row.state
-    rows = run._store.task_runs(run.id)
+    # A map that had ended as one before it had children leaves a row behind; its children stand for it now.
+    opened = {node.path for node in run._store.nodes(run.id) if node.kind == "map" and node.width is not None}
+    current = {who: state for who, state in current.items() if not (who[0] in opened and who[1] < 0)}
+    rows = [row for row in run._store.task_runs(run.id) if not (row.path in opened and row.idx < 0)]
     assert {(row.path, row.idx): row.state for row in rows} == {
         who: state for who, state in current.items() if who[0] is not None
     }
@@ -102,7 +105,8 @@ def check_record(run: Any) -> None:
 
 def check_attempts(run: Any, oracle: Oracle, ledger: Path) -> None:
     """Each body ran as often as it must, and the record has an attempt for each."""
-    assert ran(ledger) == Counter({label: end.attempts for label, end in oracle.ends.items() if end.attempts})
+    wanted_runs = Counter({label: end.attempts for label, end in oracle.ends.items() if end.attempts})
+    assert ran(ledger) == wanted_runs, (ran(ledger), wanted_runs)
     started = Counter(
         row.path if row.idx < 0 else f"{row.path}[{row.idx}]"
         for row in run._store.transitions(run.id)
@@ -161,7 +165,11 @@ def check_taken_up(run: Any, program: Scope, before: dict[str, End], old: Counte
     new = ran(ledger) - old
     stored = {label for label, end in before.items() if end.state == states.SUCCESS and end.value is not None}
     assert not stored & new.keys() - oracle.subflows
-    must = {label: end.attempts for label, end in oracle.ends.items() if label not in before or before[label].state not in states.SUCCESSFUL}
+    must = {
+        label: end.attempts
+        for label, end in oracle.ends.items()
+        if label not in before or before[label].state not in states.SUCCESSFUL
+    }
     assert {label: new[label] for label in must} == must
 
 

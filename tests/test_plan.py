@@ -1,0 +1,163 @@
+"""The plan alone, without an executor: claims about every graph, whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataflow import Graph, Node, flow, states, task
+from dataflow.events import NO_INDEX, Expanded, TaskEvent
+from dataflow.plan import Plan
+from tests.semantics.drawing import programs
+from tests.semantics.programs import Scope, Writer
+from tests.semantics.world import STORED, World
+
+EXPLORE = int(os.environ.get("DATAFLOW_EXPLORE", "0"))  # so many times as many examples, at random
+BOUNDED = settings(
+    max_examples=80 * max(1, EXPLORE),
+    deadline=None,
+    database=None,
+    derandomize=not EXPLORE,
+    suppress_health_check=list(HealthCheck),
+)
+DICE = st.randoms(use_true_random=False)
+
+
+@task
+def same(*values: Any) -> Any:
+    return values
+
+
+def graph_of(program: Scope) -> Graph:
+    graph: Graph = Writer(None).flow(program).graph()
+    return graph
+
+
+@BOUNDED
+@given(programs(), DICE, st.booleans(), st.integers(1, 3))
+def test_whatever_happens_every_task_run_ends_once_and_after_what_it_needs(
+    program: Scope, dice: random.Random, chains: bool, slots: int
+) -> None:
+    World(graph_of(program), dice, chains=chains, slots=slots).live()
+
+
+@BOUNDED
+@given(programs(), DICE, st.booleans(), st.integers(1, 3))
+def test_what_is_lost_goes_again_and_costs_no_retry(
+    program: Scope, dice: random.Random, chains: bool, slots: int
+) -> None:
+    World(graph_of(program), dice, chains=chains, slots=slots, troubles=3).live()
+
+
+@BOUNDED
+@given(programs(), DICE, st.booleans(), st.integers(0, 40))
+def test_what_had_succeeded_when_a_run_was_left_is_not_run_again(
+    program: Scope, dice: random.Random, chains: bool, steps: int
+) -> None:
+    first = World(graph_of(program), dice, chains=chains)
+    first.live(most=steps)
+    # A subflow is expanded again where something in it had not ended; here each is.
+    past = {
+        who: outcome
+        for who, outcome in first.performed.items()
+        if outcome.type in states.SUCCESSFUL and not first.nodes[who[0]].definition.builds and who in first.ended
+    }
+    World(graph_of(program), dice, chains=chains, past=past).live()
+
+
+# Graphs that are known from the start -----------------------------------------------------------------------------------
+
+
+@st.composite
+def meshes(draw: Any) -> list[tuple[bool, list[int], list[int]]]:
+    """For each node: whether it is a map, whose values it takes, and what it waits for, by number."""
+
+    def some(n: int) -> list[int]:
+        return draw(st.lists(st.integers(0, n - 1), max_size=3, unique=True)) if n else []  # type: ignore[no-any-return]
+
+    return [(draw(st.booleans()), some(n), some(n)) for n in range(draw(st.integers(1, 10)))]
+
+
+def woven(mesh: list[tuple[bool, list[int], list[int]]], *, maps: bool = True) -> Graph:
+    @flow
+    def written() -> None:
+        made: list[Node] = []
+        for mapped, takes, waits in mesh:
+            wait_for = [made[n] for n in waits + (takes if mapped and maps else [])]
+            if mapped and maps:
+                made.append(same.map([1, 2], wait_for=wait_for))
+            else:
+                made.append(same(*(made[n] for n in takes), wait_for=wait_for))
+
+    return written.graph()
+
+
+@BOUNDED
+@given(meshes(), st.booleans())
+def test_a_static_graph_is_one_fragment(mesh: list[tuple[bool, list[int], list[int]]], chains: bool) -> None:
+    plan = Plan(woven(mesh), run="r", chains=chains, slots=2)
+    fragment = plan.take(0.0).fragment
+    assert fragment is not None
+    assert len(fragment.tasks) == sum(2 if mapped else 1 for mapped, _, _ in mesh)
+    assert plan.take(0.0).fragment is None
+
+
+@BOUNDED
+@given(meshes(), DICE, st.booleans())
+def test_a_descendant_of_several_deferred_nodes_is_submitted_again_once(
+    mesh: list[tuple[bool, list[int], list[int]]], dice: random.Random, chains: bool
+) -> None:
+    graph = woven(mesh, maps=False)
+    plan = Plan(graph, run="r", chains=chains)
+    roots = [node for node in graph.nodes if not node.upstream]
+    deferred = {node for node in roots if dice.random() < 0.7}
+    below = set(deferred)  # what follows one of them
+    for node in graph.nodes:
+        if below.intersection(node.upstream):
+            below.add(node)
+    sent = dict.fromkeys((node.path for node in graph.nodes), 0)
+    by_path = {node.path: node for node in graph.nodes}
+    left = {node.path for node in graph.nodes}
+    now, waits = 0.0, {node.path: due for node, due in zip(roots, dice.sample(range(1, 99), len(roots)), strict=True)}
+    while left:
+        fragment = plan.take(now).fragment
+        if fragment is None:
+            assert plan.next_due is not None
+            now = plan.next_due
+            continue
+        for dask_task in fragment.tasks.values():
+            path = dask_task.args[0].path
+            sent[path] += 1
+            if by_path[path] in deferred and path in waits:
+                due = float(waits.pop(path))
+                plan.fold(TaskEvent(path, NO_INDEX, states.RETRYING, now, 1, due=due))
+            elif all(up.path not in left for up in by_path[path].upstream):
+                plan.fold(TaskEvent(path, NO_INDEX, states.SUCCESS, now, 1, reference=STORED))
+                left.discard(path)
+        assert plan.fragment_done(fragment.id) or chains
+    assert sent == {node.path: 2 if node in below else 1 for node in graph.nodes}
+    assert plan.is_done
+
+
+def test_a_subflow_that_is_built_twice_joins_once() -> None:
+    @flow
+    def sub(x: int) -> object:
+        return same(same(x))
+
+    @flow
+    def parent() -> object:
+        return sub(same(1))
+
+    plan = Plan(parent.graph(), run="r")
+    plan.take(0.0)
+    plan.fold(TaskEvent("same", NO_INDEX, states.SUCCESS, 0.0, 1, reference=STORED))
+    for _ in range(2):
+        plan.fold(Expanded("sub", NO_INDEX, sub.expand(1, _path="sub")))  # type: ignore[arg-type]
+    fragment = plan.take(0.0).fragment
+    assert fragment is not None
+    assert [dask_task.args[0].path for dask_task in fragment.tasks.values()] == ["sub/same", "sub/same-2"]
