@@ -293,6 +293,3 @@ def body_of(work: Work, ledger: Path | None, ring: Callable[[], object] | None) 
         return work.value(told)
 
     return body
-
-
-# Strategies -----------------------------------------------------------------------------------------------------------
