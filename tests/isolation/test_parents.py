@@ -67,8 +67,8 @@ def test_ctrl_c_reaches_only_the_parent_which_then_ends_the_body() -> None:
             from dataflow import isolation
 
             def body(send):
-                send(str(os.getpid()).encode())
                 try:
+                    send(str(os.getpid()).encode())
                     time.sleep(100)
                 except BaseException as error:
                     print(type(error).__name__, flush=True)
