@@ -6,7 +6,6 @@ import os
 import random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +69,7 @@ def test_what_had_succeeded_when_a_run_was_left_is_not_run_again(
     World(graph_of(program), dice, chains=chains, past=past).live()
 
 
-# Graphs that are known from the start -----------------------------------------------------------------------------------
+# Graphs that are known from the start
 
 
 @st.composite
