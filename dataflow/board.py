@@ -151,7 +151,8 @@ class Board:
             later = all(other.known[index] is not None for other in group.parts[part.number + 1 :])
             followed = all((follower.node.path, index) in self.known for follower in part.followers)
             consumed = all(consumer.status == DONE for consumer in group.consumers)
-            stored = later and followed and consumed and not part.returned
+            pointed = any(other.status != DONE for other in group.pointed_by)
+            stored = later and followed and consumed and not pointed and not part.returned
         if stored:
             self.learn_child(group, part, index, known)
 
@@ -163,7 +164,7 @@ class Board:
         if failed is not None:
             self.end_whole(group, follows(failed))
             return
-        if group.needs_measuring:
+        if group.measures:
             return
         widths = {
             part.node.path: len(part.known) for part in group.each if group_of(self.items, part).width is not None
@@ -205,6 +206,9 @@ class Board:
 
     def drop(self, item: Item) -> None:
         keys, item.keys = item.keys, []
+        self._let_go(keys)
+
+    def _let_go(self, keys: Iterable[str]) -> None:
         for key in keys:
             self.holds[key] -= 1
             if not self.holds[key]:
@@ -221,8 +225,8 @@ class Board:
             if consumer.is_ready:
                 self.candidates.append(consumer)
 
-    def put_back(self, item: Item, status: int) -> None:
-        """An item that was on its way is not: neither is what was to follow it."""
+    def put_back(self, item: Item, status: int, indices: Sequence[int] = ()) -> None:
+        """An item that was on its way is not: neither is what was to follow it. Of a group, it may be some indices."""
         stack = [item]
         item.status = status
         while stack:
@@ -231,11 +235,20 @@ class Board:
             for consumer in one.consumers:
                 if counted and self.chains:
                     consumer.joined -= 1
-                if isinstance(consumer, Group) and consumer.width is None:
-                    consumer.measuring, consumer.measure_key = False, None  # it passes the deferral on
+                if indices and one is item and not self._needs(consumer, one, indices):
+                    continue
+                if isinstance(consumer, Group):
+                    consumer.passed_on = False
+                    if consumer.width is None and one in consumer.measures:
+                        consumer.measuring, consumer.measure_key = False, None  # it passes the deferral on
                 if consumer.status == FLYING:
                     consumer.status = WAITING
                     stack.append(consumer)
+
+    def _needs(self, consumer: Item, group: Item, indices: Sequence[int]) -> bool:
+        """Whether an item needs the value of a child at these indices of a group that has not ended."""
+        used = {up for node in nodes_of(consumer) for up in node.upstream if self.items[up] is group}
+        return any(self.parts[up].known[index] is None for up in used for index in indices)
 
     def finish(self, item: Single, known: Known) -> None:
         """A single task run is final, and with it all that ends as it does."""
@@ -289,11 +302,14 @@ class Board:
                 self.drop(upstream)
         if item.open_consumers == 0 and not self.must_stay(item):
             self.drop(item)
+        elif isinstance(item, Group) and item.measure_key in item.keys:  # what it walked, nobody else does
+            item.keys.remove(item.measure_key)
+            self._let_go([item.measure_key])
 
     def must_stay(self, item: Item) -> bool:
         """An output that is not stored is fetched at the end."""
         if isinstance(item, Group):
-            return any(part.returned and not part.node.policy.persist for part in item.parts)
+            return any(part.returned and not part.whole and not part.node.policy.persist for part in item.parts)
         return item.returned and any(not node.policy.persist for node in nodes_of(item))
 
     def unwait(self, group: Group, index: int) -> None:

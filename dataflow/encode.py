@@ -112,6 +112,7 @@ class Encoder:
         slots = {up: Slot(place) for place, up in enumerate(upstream)}
         lists = [value for _, value in part.columns if not isinstance(value.value, Node)]
         kwargs: dict[str, object] = {
+            "key": group.measure_key,
             "names": [value.name for value in measured],
             "strict": STRICT not in node.kwargs,
             "widths": {

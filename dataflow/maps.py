@@ -59,7 +59,7 @@ def measure(session: Session, unit: Unit) -> Outcome:
     except (MapError, TypeError, AssertionError, LookupError, ValueError, OSError) as error:
         failure = describe(error)
         return end(session, unit, states.FAILED, one_line(failure), details=failure)
-    session.emit(Measured(unit.path, width, ""), urgent=True)
+    session.emit(Measured(unit.path, width, str(unit.kwargs["key"])), urgent=True)
     return Outcome(DEFERRED, columns)
 
 

@@ -110,6 +110,8 @@ class Plan:
             return
         if isinstance(event, Measured):
             if isinstance(item, Group) and item.width is None:
+                # Maybe not the last that was sent: another upstream was put off while this one measured.
+                item.measure_key = event.key
                 self._board.open_group(item, event.width)
         elif isinstance(event, Expanded):
             assert isinstance(event.graph, Graph)
@@ -203,10 +205,11 @@ class Plan:
             return
         indices = group.batches.pop(event.key)
         group.learn(event.seconds, len(indices), self._slots)
+        group.passed_on = any(group.place[index] == FLYING and index not in group.holding for index in indices)
         self._take_back(group, indices)
 
     def _take_back(self, group: Group, indices: Sequence[int]) -> None:
-        """What of a batch did not end waits for its time, or goes again."""
+        """What of a batch did not end waits for its time, or is to go again."""
         open_ = [index for index in indices if group.place[index] == FLYING]
         for index in open_:
             group.unsent += 1
@@ -219,7 +222,7 @@ class Plan:
                 group.place[index] = WAITING
                 group.give_back(index)
         if open_ and group.status == FLYING:
-            self._board.put_back(group, WAITING)
+            self._board.put_back(group, WAITING, open_)
         if group.status != DONE:
             self._board.candidates.append(group)
 

@@ -118,7 +118,7 @@ class Sender:
     def _send_group(self, group: Group, flight: Flight) -> None:
         if group.width is None:
             walked = [group_of(self._board.items, part) for part in group.each]
-            if group.needs_measuring and not group.measuring and all(other.width is not None for other in walked):
+            if group.measures and not group.measuring and all(other.width is not None for other in walked):
                 group.measuring = True
                 group.measure_key = self._encoder.new_key(f"{group.node.name}_width")
                 flight.tasks[group.measure_key] = self._encoder.measure(group)

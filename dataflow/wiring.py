@@ -99,11 +99,12 @@ def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node
         for _, value in part.columns:
             if isinstance(value.value, Node):
                 whole.append(value.value)
-                group.needs_measuring = True
+                group.measures.append(items[value.value])
             elif isinstance(value, Flat) or not isinstance(value.value, Sequence):
                 raise AssertionError(f"{part.node.path}: a column that is neither a list nor a node")
     for index, node in pointers(group):
         group.item_waits.append((items[node], index))
+        items[node].pointed_by.add(group)
         _lend(node, group, items, parts)
     _connect(group, whole, items, parts)
 

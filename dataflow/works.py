@@ -77,6 +77,7 @@ class Item:
         self.keys: list[str] = []  # kept on the executor until the last consumer is done
         self.returned = False
         self.borrowers: list[Group] = []  # groups of which some indices need it
+        self.pointed_by: set[Group] = set()  # those among them with an item that has its value in it
         self.is_leaf = True  # nothing follows it
         self.is_end = False  # a deferred subflow that is not done ends as it does
         self.key: str | None = None
@@ -167,7 +168,8 @@ class Group(Item):
         self.unsent = 0
         self.measure_key: str | None = None
         self.measuring = False
-        self.needs_measuring = False
+        self.measures: list[Item] = []  # what it walks that is not a mapped node: the measuring waits for it
+        self.passed_on = False  # a batch passed on that an upstream was put off: the word of that is on its way
         self.batches: dict[str, Sequence[int]] = {}
         self.holding: dict[int, float | None] = {}  # deferred: until when; None for a person or a subflow
         self.resumed: set[tuple[int, int]] = set()  # by part and index
@@ -181,6 +183,11 @@ class Group(Item):
     def node(self) -> Node:
         """The first mapped node."""
         return self.parts[0].node
+
+    @property
+    def is_ready(self) -> bool:
+        """Nothing that it waits for is missing, as far as is known."""
+        return super().is_ready and not (self.passed_on and self.blockers)
 
     def part(self, path: str) -> Part:
         """The part of a mapped node."""

@@ -26,7 +26,8 @@ EXPLORE = int(os.environ.get("DATAFLOW_EXPLORE", "0"))
 settings.register_profile(
     "bounded", deadline=None, database=None, derandomize=not EXPLORE, suppress_health_check=list(HealthCheck)
 )
-EXAMPLES = {"sync": 40, "threads": 30, "cluster": 4}
+EXAMPLES = {"sync": 60, "threads": 60, "cluster": 10}
+pytestmark = pytest.mark.timeout(600)  # a failure takes minutes to shrink
 Property = Callable[..., None]
 
 
@@ -173,21 +174,14 @@ def check_taken_up(run: Any, program: Scope, before: dict[str, End], old: Counte
     assert {label: new[label] for label in must} == must
 
 
-@pytest.mark.parametrize("where", ["body", "hook"])
-def test_a_run_that_is_cancelled_and_resumed_ends_as_if_nothing_had_been(
-    place: tuple[str, Any], ledgers: Iterator[Path], where: str
-) -> None:
-    if place[0] == "cluster" and where == "body":
-        pytest.skip("a body on a worker has no run to cancel")
-
+def check_interrupted(place: tuple[str, Any], ledgers: Iterator[Path], where: str) -> None:
     def claim(program: Scope, after: int) -> None:
         breaker, ledger, oracle = Breaker(after), next(ledgers), Oracle(program)
-        writer = Writer(ledger, **{"ring" if where == "body" else "hook": breaker.ring})
+        writer = Writer(ledger, **{where: breaker.ring})
         run = writer.flow(program, on_state=breaker.began).run(executor=place[1], raise_on_failure=False)
-        before, old = left(run), ran(ledger)
+        before, old, breaker.after = left(run), ran(ledger), 0
         ended = {label: end.state for label, end in before.items() if end.state != states.CANCELLED}
         assert ended.items() <= wanted(oracle).items()
-        assert run.state.type in (oracle.state, states.CANCELLED, states.FAILED)
         if run.state.type == states.SUCCESS:
             assert ended == wanted(oracle)
             return
@@ -195,6 +189,19 @@ def test_a_run_that_is_cancelled_and_resumed_ends_as_if_nothing_had_been(
         check_taken_up(run, program, before, old, ledger)
 
     check(place, claim, programs(), st.integers(1, 12), share=0.5)
+
+
+def test_a_run_that_a_hook_cancels_and_that_is_resumed_ends_as_if_nothing_had_been(
+    place: tuple[str, Any], ledgers: Iterator[Path]
+) -> None:
+    check_interrupted(place, ledgers, "hook")
+
+
+@pytest.mark.parametrize("place", ["sync", "threads"], indirect=True)  # a body elsewhere has no run to cancel
+def test_a_run_that_a_body_cancels_and_that_is_resumed_ends_as_if_nothing_had_been(
+    place: tuple[str, Any], ledgers: Iterator[Path]
+) -> None:
+    check_interrupted(place, ledgers, "ring")
 
 
 def test_a_run_that_is_retried_keeps_what_succeeded_and_runs_the_rest(

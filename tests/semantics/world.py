@@ -272,7 +272,7 @@ class World:
             return Outcome(states.FAILED)
         drawn = digest(call.path) % 5  # the same again, should its message be lost
         width = lengths[0] if call.kwargs["strict"] and lengths else min([*lengths, drawn])
-        mail.append(Measured(call.path, width, ""))
+        mail.append(Measured(call.path, width, call.kwargs["key"]))
         return Outcome(DEFERRED, [])
 
     def run_batch(self, call: BatchCall, sources: Sequence[Any], mail: deque[Any]) -> Batch:
