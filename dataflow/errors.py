@@ -157,6 +157,33 @@ class PlaceError(DataflowError, ValueError):
         )
 
 
+class CacheError(DataflowError, TypeError):
+    """A cache key cannot be made: something that counts has no digest."""
+
+    def __init__(self, task: str, problem: str, advice: str) -> None:
+        super().__init__(f"task {task!r} cannot be cached: {problem}. {advice}")
+
+
+class RefreshError(DataflowError, LookupError):
+    """A run was told to refresh a task that its flow does not have."""
+
+    def __init__(self, given: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        hint = did_you_mean(given, names) or f" It has {', '.join(names[:20])}."
+        super().__init__(f"refresh: the flow has no task {given!r}.{hint}")
+
+
+class NotCanonical(DataflowError, TypeError):
+    """Something in a value has no digest, so that a cache key cannot be made of it."""
+
+    def __init__(self, where: str, kind: str, why: str = "") -> None:
+        self.where, self.kind, self.why = where, kind, why
+        super().__init__(
+            f"{where} (a {kind}) has no digest{f': {why}' if why else ''}. Leave the argument out with ignore=[...], "
+            "say what counts with key=..., or pass something that has a digest, such as plain data."
+        )
+
+
 class NotPortable(DataflowError, TypeError):
     """A task or one of its arguments cannot be sent to worker processes."""
 
