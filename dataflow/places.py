@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from dataflow import settings
 from dataflow_executors import Executor, choose
@@ -24,6 +25,10 @@ def open_results(url: str) -> ResultStore:
         dict(options) if isinstance(options, Mapping) else {},
         target_root=None if root is None else str(root),
         fsync=bool(settings.get("results.fsync")),
+        timeout=float(str(settings.get("results.timeout"))),
+        compression=str(settings.get("results.compression")),
+        signing_key=cast("str | None", settings.get("results.signing_key")),
+        pickle=bool(settings.get("results.pickle")),
     )
 
 

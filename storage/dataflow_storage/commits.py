@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from dataflow_storage.errors import StoreUnavailable
 from dataflow_storage.files import Files
 from dataflow_storage.hashing import Buffer
-from dataflow_storage.objects import Entry, Header, Invalid, check, entries, find_entry, read_header
+from dataflow_storage.objects import Entry, Header, Invalid, check, check_table, find_entry, read_header
+from dataflow_storage.signing import Signer
 
-__all__ = ["commit", "read", "read_item", "read_value"]
+__all__ = ["Found", "commit", "ends_at", "look", "read", "read_item", "read_value"]
 
 _HEAD = 1 << 16  # bytes; one read of a batch's start brings its header and the table of 1,000 entries
 _TRIES = 10
@@ -19,7 +21,15 @@ Report = Callable[[str, Invalid], None]
 
 
 def commit(
-    files: Files, url: str, key: str, parts: Sequence[Buffer], token: str, report: Report, *, batch: bool = False
+    files: Files,
+    url: str,
+    key: str,
+    parts: Sequence[Buffer],
+    token: str,
+    report: Report,
+    *,
+    batch: bool = False,
+    signer: Signer | None = None,
 ) -> tuple[Header, list[Entry]] | None:
     """Create an object, unless a sound one is there; a damaged one is replaced.
 
@@ -37,6 +47,8 @@ def commit(
         Called with a damaged object's place, and what is wrong with it.
     batch : bool
         Which kind it is.
+    signer : Signer or None
+        Who must have signed what is there.
 
     Returns
     -------
@@ -53,25 +65,30 @@ def commit(
         if files.create(url, parts, token):
             return None
         try:
-            found = read(files, url, key, batch=batch)
+            found = read(files, url, key, batch=batch, signer=signer)
         except Invalid as error:
             report(url, error)
-            _repair(files, url, key, parts, token, batch=batch)
+            _repair(files, url, key, parts, token, batch=batch, signer=signer)
             continue  # and see who won
         if found is not None:  # else it was deleted in between
             return found
     raise StoreUnavailable(url, "somebody keeps changing it while it is written")
 
 
-def _repair(files: Files, url: str, key: str, parts: Sequence[Buffer], token: str, *, batch: bool) -> None:
+def _repair(
+    files: Files, url: str, key: str, parts: Sequence[Buffer], token: str, *, batch: bool, signer: Signer | None
+) -> None:
     with files.locked(url):
+        stamp = files.stamp(url)
         try:
-            read(files, url, key, batch=batch)
+            read(files, url, key, batch=batch, signer=signer)
         except Invalid:
-            files.replace(url, parts, token)
+            files.replace(url, parts, token, stamp)
 
 
-def read(files: Files, url: str, key: str, *, batch: bool = False) -> tuple[Header, list[Entry]] | None:
+def read(
+    files: Files, url: str, key: str, *, batch: bool = False, signer: Signer | None = None
+) -> tuple[Header, list[Entry]] | None:
     """Read and check a whole object.
 
     Returns
@@ -82,63 +99,119 @@ def read(files: Files, url: str, key: str, *, batch: bool = False) -> tuple[Head
     Raises
     ------
     Invalid
-        It is damaged, or another one.
+        It is damaged, or another one, or not signed.
     StoreUnavailable
         The storage failed.
     """
     try:
         with files.open(url) as file:
-            header, table = check(file, key=key, batch=batch)
+            return check(file, key=key, batch=batch, signer=signer)
     except FileNotFoundError:
         return None
     except OSError as error:
         if isinstance(error, StoreUnavailable):
             raise
         raise StoreUnavailable(url, error.strerror or str(error)) from error
-    return header, entries(header, table)
 
 
-def read_value(files: Files, url: str) -> tuple[memoryview, str]:
-    """Read an object's payload and its loader; the payload is not checked.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A value as it lies in a file; the value itself is not checked.
+
+    Parameters
+    ----------
+    what : Header or Entry
+        What is said of it.
+    stored : memoryview
+        Its bytes.
+    loader : str
+        As in an object's header.
+    """
+
+    what: Header | Entry
+    stored: memoryview
+    loader: str
+
+
+def read_value(files: Files, url: str, signer: Signer | None = None) -> Found:
+    """Read an object.
 
     Raises
     ------
     Invalid
-        The header is damaged.
+        The header is damaged, or not signed.
     FileNotFoundError
         There is nothing.
     """
     raw = files.read(url)
-    header = read_header(io.BytesIO(raw))
-    return memoryview(raw)[header.start :], header.loader
+    header = read_header(io.BytesIO(raw), signer)
+    return Found(what=header, stored=memoryview(raw)[header.start :], loader=header.loader)
 
 
-def read_item(files: Files, url: str, item: int) -> tuple[memoryview, str]:
-    """Read one entry of a batch and its loader, and little else; the entry is not checked.
+def read_item(files: Files, url: str, item: int, signer: Signer | None = None) -> Found:
+    """Read one entry of a batch, and little else.
 
     Raises
     ------
     Invalid
-        The header or the table is damaged, or has no such entry.
+        The header or the table is damaged, or not signed, or has no such entry.
     FileNotFoundError
         There is nothing.
     """
+    head, header, table = _start(files, url, signer)
+    entry = find_entry(header, table, item)
+    if entry is None:
+        raise Invalid(f"it has no entry {item}")
+    first, last = header.start + entry.offset, header.start + entry.offset + entry.stored
+    stored = head[first:last] if last <= len(head) else files.read(url, first, last)
+    return Found(what=entry, stored=memoryview(stored), loader=header.loader)
+
+
+def look(files: Files, url: str, signer: Signer | None = None) -> tuple[Header, bytes]:
+    """Read an object's header and its table, if it is a batch, and make sure that it is as long as it should be.
+
+    Raises
+    ------
+    Invalid
+        The header is damaged, or not signed, or the object is of another length.
+    FileNotFoundError
+        There is nothing.
+    """
+    head, header, table = _start(files, url, signer)
+    whole = len(head) == header.end if len(head) < _HEAD else ends_at(files, url, header.end)
+    if not whole:
+        raise Invalid(f"it is not {header.end} bytes long, as its header says")
+    return header, table
+
+
+def ends_at(files: Files, path: str, size: int) -> bool:
+    """Say whether a file has just so many bytes, without reading it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing.
+    """
+    if not size:  # of an empty file, some servers refuse every range
+        return not files.read(path)
+    return len(files.read(path, size - 1, size + 1)) == 1
+
+
+def _start(files: Files, url: str, signer: Signer | None) -> tuple[bytes, Header, bytes]:
+    """Read what an object starts with; and its header; and its table, if it is a batch."""
     head = files.read(url, 0, _HEAD)
-    header = read_header(io.BytesIO(head)) if len(head) < _HEAD else _long_header(files, url, head)
+    header = read_header(io.BytesIO(head), signer) if len(head) < _HEAD else _long_header(files, url, head, signer)
     end = header.start + header.table
     if end > len(head):
         head = files.read(url, 0, end)
-    entry = find_entry(header, head[header.start : end], item)
-    if entry is None:
-        raise Invalid(f"it has no entry {item}")
-    first, last = header.start + entry.offset, header.start + entry.offset + entry.size
-    if last <= len(head):
-        return memoryview(head)[first:last], header.loader
-    return memoryview(files.read(url, first, last)), header.loader
+    table = head[header.start : end]
+    if signer is not None and header.items:
+        check_table(header, table)  # so that the signature holds for what its rows say
+    return head, header, table
 
 
-def _long_header(files: Files, url: str, head: bytes) -> Header:
+def _long_header(files: Files, url: str, head: bytes, signer: Signer | None) -> Header:
     try:
-        return read_header(io.BytesIO(head))
+        return read_header(io.BytesIO(head), signer)
     except Invalid:  # or the header is longer than what was read
-        return read_header(io.BytesIO(files.read(url)))
+        return read_header(io.BytesIO(files.read(url)), signer)

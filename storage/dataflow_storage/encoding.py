@@ -6,12 +6,14 @@ import base64
 import pickle
 from dataclasses import dataclass
 
+from dataflow_storage import compression
+from dataflow_storage.blame import name_of_type
 from dataflow_storage.errors import SerializationError
 from dataflow_storage.hashing import Buffer, digest
 from dataflow_storage.plain import pickle_dumps
-from dataflow_storage.serializers import SERIALIZERS, Serializer, by_name, dump, load, resolve
+from dataflow_storage.serializers import PICKLE, SERIALIZERS, Serializer, by_name, dump, load, resolve
 
-__all__ = ["Encoded", "decode", "encode"]
+__all__ = ["Coding", "Encoded"]
 
 _KNOWN = {each.name: each for each in SERIALIZERS}
 
@@ -25,11 +27,13 @@ class Encoded:
     serializer : str
         Name of the serializer.
     parts : list of bytes-like
-        The bytes.
+        The bytes as they are stored.
     size : int
-        How many.
+        Bytes of the payload, before compression.
     digest : str
-        Their SHA-256, hex.
+        SHA-256 of the payload, hex, before compression too: it is the value's identity.
+    stored : int
+        Bytes of `parts`; less than `size` if they are compressed.
     loader : str
         The serializer itself, pickled, base64, if its name does not say which it is; else empty.
     """
@@ -38,42 +42,91 @@ class Encoded:
     parts: list[Buffer]
     size: int
     digest: str
+    stored: int
     loader: str
 
 
-def encode(value: object, serializer: str | Serializer) -> Encoded:
-    """Write a value.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coding:
+    """How values become bytes, and bytes values.
 
-    Raises
-    ------
-    SerializationError
-        The value cannot be written, or the serializer cannot travel.
+    Parameters
+    ----------
+    compress : bool
+        Compress what gains by it.
+    pickle : bool
+        Whether pickles, and serializers of one's own, which travel pickled, are written and read.
 
     Examples
     --------
-    >>> encode([1], "auto").serializer, encode([1], "pickle").size > 0
-    ('json', True)
+    >>> coding = Coding()
+    >>> coding.encode([1], "auto").serializer, coding.encode((1,), "auto").serializer
+    ('json', 'pickle')
     """
-    chosen = resolve(serializer, value)
-    parts = dump(chosen, value)
-    return Encoded(
-        serializer=chosen.name,
-        parts=parts,
-        size=sum(map(len, parts)),
-        digest=digest(parts),
-        loader="" if _KNOWN.get(chosen.name) == chosen else _pack(chosen),
+
+    compress: bool = True
+    pickle: bool = True
+
+    def encode(self, value: object, serializer: str | Serializer, *, plain: bool = False) -> Encoded:
+        """Write a value.
+
+        Parameters
+        ----------
+        value : object
+            What.
+        serializer : str or Serializer
+            How.
+        plain : bool
+            As a file for others: never compressed.
+
+        Raises
+        ------
+        SerializationError
+            The value cannot be written, or the serializer cannot travel, or is not allowed.
+        """
+        chosen = resolve(serializer, value)
+        known = _KNOWN.get(chosen.name) == chosen
+        if not self.pickle and (chosen.name == PICKLE.name or not known):
+            raise _refused(name_of_type(value), chosen.name, written=True)
+        parts = dump(chosen, value)
+        size = sum(map(len, parts))
+        sha = digest(parts)
+        packed = compression.compress(parts, size, chosen.name) if self.compress and not plain else None
+        return Encoded(
+            serializer=chosen.name,
+            parts=parts if packed is None else packed,
+            size=size,
+            digest=sha,
+            stored=size if packed is None else sum(map(len, packed)),
+            loader="" if known else _pack(chosen),
+        )
+
+    def decode(self, data: memoryview, serializer: str, loader: str) -> object:
+        """Read a value whose digest, and signature where there must be one, was checked.
+
+        Raises
+        ------
+        SerializationError
+            It cannot be loaded in this process, or is not allowed.
+        """
+        if not self.pickle and (loader or serializer == PICKLE.name):
+            raise _refused("a stored value", serializer, written=False)
+        return load(_unpack(serializer, loader) if loader else by_name(serializer), data)
+
+
+def _refused(type_name: str, serializer: str, *, written: bool) -> SerializationError:
+    advice = (
+        "Return plain data (JSON data, text, bytes, arrays, tables, dataclasses), name a serializer that takes it, "
+        "do not persist this task's result, or allow pickles."
+        if written
+        else "Allow pickles if you trust everybody who can write to this store, or run the task again."
     )
-
-
-def decode(data: memoryview, serializer: str, loader: str) -> object:
-    """Read a value whose digest was checked.
-
-    Raises
-    ------
-    SerializationError
-        It cannot be loaded in this process.
-    """
-    return load(_unpack(serializer, loader) if loader else by_name(serializer), data)
+    return SerializationError(
+        type_name,
+        serializer,
+        "pickles, and serializers of one's own, are switched off here (dataflow.results.pickle is false)",
+        advice=advice,
+    )
 
 
 def _pack(serializer: Serializer) -> str:

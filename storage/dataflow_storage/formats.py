@@ -1,4 +1,4 @@
-"""The formats of other people's types: arrays, tables and pictures. Every foreign package is imported where it is used.
+"""The formats of other people's types: arrays and tables. Every foreign package is imported where it is used.
 
 Each format is three functions: may this value be written *without loss* (``*_exact``), write it, read it back.
 A value's own package is imported already, so asking about a value imports nothing.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "arrow_dumps",
     "arrow_loads",
+    "comes_from",
     "csv_dumps",
     "csv_loads",
     "has_rows",
-    "html_dumps",
     "is_array",
     "is_listing",
-    "is_page",
-    "is_picture",
     "is_table",
     "npy_dumps",
     "npy_exact",
@@ -41,7 +40,6 @@ __all__ = [
     "parquet_dumps",
     "parquet_exact",
     "parquet_loads",
-    "png_dumps",
     "rows",
 ]
 
@@ -63,6 +61,7 @@ def comes_from(value: object, package: str) -> bool:
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 _PLAIN_KINDS = "biufcmMSU"  # one number, date or text in each place
+_LONGEST_HEADER = 1 << 16  # bytes
 
 
 def is_array(value: object) -> bool:
@@ -105,7 +104,15 @@ def npy_loads(data: Buffer) -> object:
     """Read a ``.npy``; the array is writable."""
     import numpy as np
 
-    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    stream = io.BytesIO(memoryview(data)[:_LONGEST_HEADER])
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    header = read.get(np.lib.format.read_magic(stream))
+    shape, fortran, dtype = header(stream) if header else ((), False, np.dtype(object))
+    if dtype.kind not in _PLAIN_KINDS or not dtype.itemsize or 0 in shape:
+        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    # As that function does, but the content is copied once and not three times.
+    flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell()).copy()
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -134,21 +141,24 @@ def is_table(value: object) -> bool:
 def parquet_exact(value: object) -> bool:
     """Say whether a table comes back from Parquet equal: class, types, index, names.
 
-    Values are judged by their types; everything else by a round trip of the empty table.
+    Types that are known to keep their values are judged by a round trip of the empty table; with others, it is tried.
     """
     try:
         import pyarrow as pa
     except ImportError:  # pandas alone: its tables are pickled
         return False
     if isinstance(value, pa.Table):
-        return all(_SAFE_TYPES.fullmatch(str(kind)) for kind in value.schema.types) and _survives_empty(value)
+        safe = all(_SAFE_TYPES.fullmatch(str(kind)) for kind in value.schema.types)
+        return (safe and _survives_empty(value)) or _comes_back(value)
     import pandas as pd
 
     if type(value) not in (pd.DataFrame, pd.Series) or value.attrs or not value.flags.allows_duplicate_labels:  # type: ignore[attr-defined]
         return False
     if isinstance(value, pd.Series):
-        return (value.name is None or type(value.name) is str) and _safe_frame(value.to_frame("value"))
-    return isinstance(value, pd.DataFrame) and _safe_frame(value)
+        if value.name is not None and type(value.name) is not str:
+            return False
+        value = value.to_frame("value")
+    return isinstance(value, pd.DataFrame) and (_safe_frame(value) or _comes_back(value))
 
 
 def _safe_frame(frame: pd.DataFrame) -> bool:
@@ -188,6 +198,49 @@ def _survives_empty(table: pa.Table | pd.DataFrame) -> bool:
             and list(again.dtypes) == list(empty.dtypes)
         )
     return bool(again.schema.equals(empty.schema, check_metadata=True))  # type: ignore[attr-defined]
+
+
+def _comes_back(table: pa.Table | pd.DataFrame) -> bool:
+    """Try it: for categories, several indexes, durations, nested and decimal types."""
+    import pandas as pd
+
+    is_frame = isinstance(table, pd.DataFrame)
+    if is_frame and not (table.columns.is_unique and all(type(name) is str for name in table.columns)):
+        return False
+    if is_frame and any(str(dtype) == "object" for dtype in (*table.dtypes, *_dtypes(table.index))):
+        return False  # 1, 1.0 and True would count as equal
+    try:
+        again = parquet_loads(b"".join(parquet_dumps(table)))
+    except Exception:  # as above
+        return False
+    if not is_frame:
+        return bool(again.equals(table, check_metadata=True))  # type: ignore[attr-defined]
+    return (
+        isinstance(again, pd.DataFrame)
+        and again.equals(table)
+        and all(map(_same_dtype, again.dtypes, table.dtypes))
+        and _same_index(again.index, table.index)
+        and _same_index(again.columns, table.columns)
+    )
+
+
+def _dtypes(index: pd.Index) -> list[object]:
+    return list(index.dtypes) if hasattr(index, "levels") else [index.dtype]
+
+
+def _same_dtype(one: object, other: object) -> bool:
+    # Of unordered categories, pandas calls any order the same.
+    mine, theirs = getattr(one, "categories", None), getattr(other, "categories", None)
+    return bool(one == other and type(one) is type(other) and (mine is None or mine.identical(theirs)))
+
+
+def _same_index(one: pd.Index, other: pd.Index) -> bool:
+    return (
+        type(one) is type(other)
+        and bool(one.identical(other))
+        and all(map(_same_dtype, _dtypes(one), _dtypes(other)))
+        and getattr(one, "freq", None) == getattr(other, "freq", None)
+    )
 
 
 def _to_arrow(value: object) -> pa.Table:
@@ -291,44 +344,3 @@ def csv_loads(data: Buffer) -> object:
     import pandas as pd
 
     return pd.read_csv(io.BytesIO(data))
-
-
-# --- pictures and pages ---------------------------------------------------------------------------------------------
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def is_picture(value: object) -> bool:
-    """Say whether a value is the bytes of a PNG, a Matplotlib figure, or shows itself as PNG."""
-    return (isinstance(value, bytes) and value.startswith(_PNG)) or hasattr(value, "_repr_png_") or _is_figure(value)
-
-
-def _is_figure(value: object) -> bool:
-    return comes_from(value, "matplotlib") and hasattr(value, "savefig")
-
-
-def png_dumps(value: object) -> list[Buffer]:
-    """Write a picture as PNG."""
-    if isinstance(value, bytes):
-        return [value]
-    if _is_figure(value):
-        stream = io.BytesIO()
-        value.savefig(stream, format="png")  # type: ignore[attr-defined]
-        return [stream.getvalue()]
-    shown: object = value._repr_png_()  # type: ignore[attr-defined]
-    if not isinstance(shown, bytes):
-        raise TypeError("its _repr_png_() did not give bytes")
-    return [shown]
-
-
-def is_page(value: object) -> bool:
-    """Say whether a value is text, or shows itself as HTML."""
-    return isinstance(value, str) or hasattr(value, "_repr_html_")
-
-
-def html_dumps(value: object) -> list[Buffer]:
-    """Write text as it is, and anything else as the page that it shows in a notebook."""
-    shown: object = value if isinstance(value, str) else value._repr_html_()  # type: ignore[attr-defined]
-    if not isinstance(shown, str):
-        raise TypeError("its _repr_html_() did not give text")
-    return [shown.encode()]

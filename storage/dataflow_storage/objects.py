@@ -1,219 +1,62 @@
-"""The format of a stored object, as bytes; no I/O but reading from an open file.
-
-    magic "DFLW" | version | header length | CRC of header | header (JSON) | payload
-
-The header says how the payload is written, its length and SHA-256, whose it is (key, token, and the caller's `meta`).
-The payload of a *batch* starts with a table of fixed-size rows, sorted by item, so that one entry is found without
-parsing:
-
-    item | offset | length | number of its serializer | SHA-256        offset: from the start of the payload
-"""
+"""Objects in the format of `layout` are read, and checked to be what was written."""
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import BinaryIO
 from zlib import crc32
 
-from dataflow_storage.hashing import BLOCK, Buffer
+from dataflow_storage import compression
+from dataflow_storage.hashing import BLOCK, digest
+from dataflow_storage.layout import ITEM, MAGIC, PRELUDE, ROW, VERSION, Entry, Header, Invalid
+from dataflow_storage.signing import UNSIGNED, Signer
 
-__all__ = ["BATCH", "Entry", "Header", "Invalid", "check", "entries", "find_entry", "pack", "pack_batch", "read_header"]
+__all__ = ["Entry", "Header", "Invalid", "check", "check_table", "content", "entries", "find_entry", "read_header"]
 
-_MAGIC = b"DFLW"
-_VERSION = 1
-_PRELUDE = struct.Struct("<4sBII")
-_ROW = struct.Struct("<qQQH32s")
 _LONGEST_HEADER = 1 << 26  # bytes; a damaged length must not allocate gigabytes
-BATCH = "batch"
-"""The `serializer` of a batch object, for people who look into one; its entries have their own."""
-
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
-class Invalid(ValueError):
-    """These bytes are no object of ours, or not a whole one. Never leaves this package."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What the header of an object says.
-
-    Parameters
-    ----------
-    serializer : str
-        Name of the payload's serializer, or ``"batch"``.
-    size : int
-        Payload bytes; `length` in the file.
-    digest : str
-        SHA-256 of the payload, hex; `sha256` in the file.
-    key, token : str
-        What it was stored as, and by whom: each attempt to store has its own token.
-    start : int
-        Where the payload starts in the file.
-    items : int
-        Entries of a batch, else 0.
-    serializers : tuple of str
-        Names of a batch's serializers, by number.
-    loader : str
-        A serializer that has no name everybody knows, pickled, base64; else empty.
-    """
-
-    serializer: str
-    size: int
-    digest: str
-    key: str
-    token: str
-    start: int
-    items: int = 0
-    serializers: tuple[str, ...] = ()
-    loader: str = ""
-
-    @property
-    def table(self) -> int:
-        """Bytes of the table that a batch's payload starts with."""
-        return self.items * _ROW.size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One row of a batch's table; the fields are those of the format above."""
-
-    item: int
-    offset: int
-    size: int
-    serializer: str
-    digest: str
-
-
-def pack(
-    payload: Sequence[Buffer],
-    *,
-    serializer: str,
-    size: int,
-    digest: str,
-    key: str,
-    token: str,
-    meta: Mapping[str, object],
-    loader: str = "",
-    more: Mapping[str, object] | None = None,
-) -> list[Buffer]:
-    """Make the buffers of an object.
-
-    Parameters
-    ----------
-    payload : sequence of bytes-like
-        The value as bytes.
-    serializer, size, digest, key, token, loader
-        As in `Header`.
-    meta : mapping
-        What the caller wants to be able to read in the object one day.
-    more : mapping or None
-        Further fields of the header.
-
-    Returns
-    -------
-    list of bytes-like
-
-    Examples
-    --------
-    >>> import io
-    >>> parts = pack([b"1"], serializer="json", size=1, digest=sha256(b"1").hexdigest(), key="k", token="t", meta={})
-    >>> check(io.BytesIO(b"".join(parts)), key="k")[0].serializer
-    'json'
-    """
-    fields: dict[str, object] = {
-        "serializer": serializer,
-        "length": size,
-        "sha256": digest,
-        "key": key,
-        "token": token,
-        "meta": dict(meta),
-    }
-    if loader:
-        fields["loader"] = loader
-    if more:
-        fields.update(more)
-    header = _encode(fields).encode()
-    return [_PRELUDE.pack(_MAGIC, _VERSION, len(header), crc32(header)) + header, *payload]
-
-
-def pack_batch(
-    values: Mapping[int, tuple[str, Sequence[Buffer], int, str]],
-    *,
-    key: str,
-    token: str,
-    meta: Mapping[str, object],
-    loader: str = "",
-) -> list[Buffer]:
-    """Make the buffers of a batch object.
-
-    Parameters
-    ----------
-    values : mapping of int to tuple
-        For each item its serializer's name, its buffers, their length in bytes, and their SHA-256 in hex.
-    key, token, meta, loader
-        As in `pack`.
-
-    Returns
-    -------
-    list of bytes-like
-    """
-    names: dict[str, int] = {}
-    table = bytearray()
-    data: list[Buffer] = []
-    offset = len(values) * _ROW.size
-    for item in sorted(values):
-        name, parts, size, digest = values[item]
-        table += _ROW.pack(item, offset, size, names.setdefault(name, len(names)), bytes.fromhex(digest))
-        data += parts
-        offset += size
-    payload = b"".join([table, *data])
-    return pack(
-        [payload],
-        serializer=BATCH,
-        size=len(payload),
-        digest=sha256(payload).hexdigest(),
-        key=key,
-        token=token,
-        meta=meta,
-        loader=loader,
-        more={"items": len(values), "serializers": list(names)},
-    )
-
-
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO, signer: Signer | None = None) -> Header:
     """Read the header and leave the file at the start of the payload.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+    signer : Signer or None
+        Who must have signed it; None: anybody, or nobody.
 
     Raises
     ------
     Invalid
-        It is not one.
+        It is not one, or not signed.
     """
-    prelude = file.read(_PRELUDE.size)
-    if len(prelude) < _PRELUDE.size:
+    prelude = file.read(PRELUDE.size)
+    if len(prelude) < PRELUDE.size:
         raise Invalid("it is too short")
-    magic, version, length, crc = _PRELUDE.unpack(prelude)
-    if magic != _MAGIC:
+    magic, version, length, crc = PRELUDE.unpack(prelude)
+    if magic != MAGIC:
         raise Invalid("it is not an object of this store")
-    if version != _VERSION:
-        raise Invalid(f"it has version {version} of the format, and this dataflow knows version {_VERSION}")
+    if version != VERSION:
+        raise Invalid(f"it has version {version} of the format, and this dataflow knows version {VERSION}")
     text = file.read(length) if length <= _LONGEST_HEADER else b""
     if len(text) < length or crc32(text) != crc:
         raise Invalid("its header is damaged")
+    if signer is not None and not signer.has_signed(text):
+        raise Invalid(UNSIGNED)
     try:
         return _header(json.loads(text), len(prelude) + length)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Invalid(f"its header lacks something: {error}") from error
 
 
 def _header(fields: Mapping[str, object], start: int) -> Header:
     known = {"digest": fields["sha256"], **{name: fields[name] for name in ("serializer", "key", "token")}}
     numbers = {"size": fields["length"], "items": fields.get("items", 0)}
-    names = fields.get("serializers", [])
+    numbers["stored"] = fields.get("stored", numbers["size"])
+    names, meta, created = fields.get("serializers", []), fields["meta"], fields["created"]
     loader = fields.get("loader", "")
     if not all(isinstance(value, str) for value in (*known.values(), loader)):
         raise TypeError("a text is none")
@@ -221,10 +64,18 @@ def _header(fields: Mapping[str, object], start: int) -> Header:
         raise TypeError("a number is none")
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise TypeError("its serializers are no list of names")
-    return Header(start=start, serializers=tuple(names), loader=loader, **known, **numbers)  # type: ignore[arg-type]
+    if not isinstance(meta, dict) or not isinstance(created, int | float):
+        raise TypeError("its meta or its time is none")
+    if fields.get("compression", compression.NAME) != compression.NAME:
+        raise TypeError(f"this dataflow does not know the compression {fields['compression']!r}")
+    return Header(
+        start=start, serializers=tuple(names), loader=loader, meta=meta, created=created, **known, **numbers  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
-def check(file: BinaryIO, *, key: str | None = None, batch: bool = False) -> tuple[Header, bytes]:
+def check(
+    file: BinaryIO, *, key: str | None = None, batch: bool = False, signer: Signer | None = None
+) -> tuple[Header, list[Entry]]:
     """Read a whole object block by block, and make sure that it is what was written.
 
     Parameters
@@ -235,32 +86,99 @@ def check(file: BinaryIO, *, key: str | None = None, batch: bool = False) -> tup
         Which object it should be; None: any.
     batch : bool
         Which kind it should be.
+    signer : Signer or None
+        As in `read_header`.
 
     Returns
     -------
-    tuple of Header and bytes
-        The header, and the table of a batch.
+    tuple of Header and list of Entry
+        The header, and the entries of a batch.
 
     Raises
     ------
     Invalid
-        It is torn, changed, another one, or none of ours.
+        It is torn, changed, another one, none of ours, or not signed.
     """
-    header = read_header(file)
+    header = read_header(file, signer)
     if key is not None and header.key != key:
         raise Invalid(f"it belongs to the key {header.key!r}")
-    if (header.items > 0) is not batch or header.table > header.size:
+    if (header.items > 0) is not batch:
         raise Invalid("it is of another kind")
-    table = file.read(header.table)
-    state, size = sha256(table), len(table)
-    while block := file.read(BLOCK):
-        state.update(block)
-        size += len(block)
-    if size != header.size:
-        raise Invalid(f"it has {size} bytes of payload, and its header says {header.size}")
-    if state.hexdigest() != header.digest:
+    found: list[Entry] = []
+    if batch:
+        table = file.read(header.table) if header.table <= header.stored else b""
+        check_table(header, table)
+        found = entries(header, table)
+    whole: list[Header | Entry] = [*found] if batch else [header]
+    for each in whole:
+        _check_content(file, each)
+    if file.read(1):
+        raise Invalid("more follows than its header says")
+    return header, found
+
+
+def check_table(header: Header, table: bytes) -> None:
+    """Make sure that a batch's table is the one that its header speaks of.
+
+    Raises
+    ------
+    Invalid
+        It is not.
+    """
+    if len(table) != header.table or sha256(table).hexdigest() != header.digest:
+        raise Invalid("its table is damaged")
+
+
+def _check_content(file: BinaryIO, what: Header | Entry) -> None:
+    state, size = sha256(), 0
+    packed = what.stored != what.size
+    try:
+        for block in compression.decompressed(file, what.stored, what.size) if packed else _blocks(file, what.stored):
+            state.update(block)
+            size += len(block)
+    except compression.Damaged as error:
+        raise Invalid(str(error)) from error
+    if size != what.size:
+        raise Invalid(f"it has {size} bytes of payload, and its header says {what.size}")
+    if state.hexdigest() != what.digest:
         raise Invalid("its digest does not match its payload")
-    return header, table
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size and (block := file.read(min(size, BLOCK))):
+        size -= len(block)
+        yield block
+
+
+def content(what: Header | Entry, stored: memoryview) -> memoryview:
+    """Decompress and check the content of an object or an entry.
+
+    Parameters
+    ----------
+    what : Header or Entry
+        Tells how large it is and what its digest is.
+    stored : memoryview
+        The bytes in the file.
+
+    Returns
+    -------
+    memoryview
+        What the serializer wrote; `stored` itself if it is not compressed.
+
+    Raises
+    ------
+    Invalid
+        It is torn or changed.
+    """
+    if len(stored) != what.stored:
+        raise Invalid(f"it has {len(stored)} bytes of payload, and its header says {what.stored}")
+    try:
+        data = compression.decompress(stored, what.size) if what.stored != what.size else stored
+    except compression.Damaged as error:
+        raise Invalid(str(error)) from error
+    if digest([data]) != what.digest:
+        raise Invalid("its digest does not match its payload")
+    return data
 
 
 def entries(header: Header, table: bytes) -> list[Entry]:
@@ -273,14 +191,22 @@ def entries(header: Header, table: bytes) -> list[Entry]:
     """
     if len(table) != header.table:
         raise Invalid("its table is torn")
-    return [_entry(header, row) for row in _ROW.iter_unpack(table)]
+    return [_entry(header, table, number) for number in range(header.items)]
 
 
-def _entry(header: Header, row: tuple[int, int, int, int, bytes]) -> Entry:
-    item, offset, size, number, sha = row
-    if offset + size > header.size or number >= len(header.serializers):
+def _entry(header: Header, table: bytes, row: int) -> Entry:
+    item, offset, size, number, sha = ROW.unpack_from(table, row * ROW.size)
+    end = header.size if row + 1 == header.items else ROW.unpack_from(table, (row + 1) * ROW.size)[1]
+    if not header.table <= offset <= end <= header.size or end - offset > size or number >= len(header.serializers):
         raise Invalid(f"the table's row of item {item} is damaged")
-    return Entry(item=item, offset=offset, size=size, serializer=header.serializers[number], digest=sha.hex())
+    return Entry(
+        item=item,
+        offset=offset,
+        stored=end - offset,
+        size=size,
+        serializer=header.serializers[number],
+        digest=sha.hex(),
+    )
 
 
 def find_entry(header: Header, table: bytes, item: int) -> Entry | None:
@@ -296,8 +222,8 @@ def find_entry(header: Header, table: bytes, item: int) -> Entry | None:
     low, high = 0, header.items
     while low < high:
         middle = (low + high) // 2
-        row = _ROW.unpack_from(table, middle * _ROW.size)
-        if row[0] == item:
-            return _entry(header, row)
-        low, high = (middle + 1, high) if row[0] < item else (low, middle)
+        (found,) = ITEM.unpack_from(table, middle * ROW.size)
+        if found == item:
+            return _entry(header, table, middle)
+        low, high = (middle + 1, high) if found < item else (low, middle)
     return None

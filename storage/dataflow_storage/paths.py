@@ -25,6 +25,7 @@ _HASHED = "%%"
 _LONGEST_FOLDER = 100
 _LONGEST_FILE = 180  # a name may have 255 bytes on most disks; suffixes need some
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LOGIN = re.compile(r"[^/@]*:[^/@]*@")
 _DRIVE = re.compile(r".:")
 _LONGEST_TARGET = 230
 
@@ -46,7 +47,7 @@ def place_of(url: str) -> str:
     Raises
     ------
     StoreUnavailable
-        It is a chain such as ``simplecache::s3://…``.
+        It is a chain such as ``simplecache::s3://…``, or holds a password.
     UnsafePath
         It is a file URL of a relative path.
 
@@ -58,6 +59,9 @@ def place_of(url: str) -> str:
     if "::" in url:
         raise StoreUnavailable(url, "chained URLs are not supported")
     protocol, separator, rest = url.partition("://")
+    if separator and _LOGIN.match(rest):
+        shown = f"{protocol}://***@{rest.partition('@')[2]}"
+        raise StoreUnavailable(shown, "a URL is recorded and shown: give a password in storage_options instead")
     if separator and protocol.lower() not in ("file", "local"):
         return url.rstrip("/") if rest.strip("/") else f"{protocol}://"
     if separator and not os.path.isabs(rest):

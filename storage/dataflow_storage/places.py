@@ -12,7 +12,7 @@ from dataflow_storage.files import Files
 from dataflow_storage.objects import Invalid, read_header
 from dataflow_storage.paths import is_hashed, join, key_of, name_of
 
-__all__ = ["keys", "object_url", "slot_url", "slots"]
+__all__ = ["listing", "object_url", "slot_url", "slots"]
 
 _OBJECT, _BATCH = ".dflw", ".batch"
 
@@ -52,16 +52,14 @@ def slots(files: Files, place: str, key: str) -> Iterator[str]:
         slot += 1
 
 
-def keys(files: Files, place: str, prefix: str) -> list[str]:
-    """List the keys that start with a prefix, sorted; what is not ours is passed over."""
+def listing(files: Files, place: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """List the objects whose keys start with a prefix: key and place of each; what is not ours is passed over."""
     first, slash, _ = prefix.partition("/")
     folder = f"{name_of(first)}/" if slash else ""
-    found: set[str] = set()
     for name in files.names(join(place, folder).rstrip("/") if folder else place):
         key = _key(files, place, f"{folder}{name}")
         if key is not None and key.startswith(prefix):
-            found.add(key)
-    return sorted(found)
+            yield key, join(place, f"{folder}{name}")
 
 
 def _key(files: Files, place: str, name: str) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import pickle
 import sys
 from collections.abc import Sequence
 
-from dataflow_storage import formats
+from dataflow_storage import formats, typed
 from dataflow_storage.hashing import Buffer
 
 __all__ = [
@@ -47,6 +48,8 @@ def pickle_dumps(value: object) -> bytes:
     """
     if isinstance(value, BaseException):
         return _pickle_exception(value)
+    if isinstance(value, set | frozenset) and type(value) in (set, frozenset):
+        return _pickle(_Ordered(value))
     return _pickle(value)
 
 
@@ -76,6 +79,18 @@ def _pickle_exception(error: BaseException) -> bytes:
     except Exception:
         pass
     return _pickle(_Rebuilt(error))
+
+
+class _Ordered:
+    """Pickles as the set that it holds, in order if there is one: its own order differs from process to process."""
+
+    def __init__(self, items: set[object] | frozenset[object]) -> None:
+        self._items = items
+
+    def __reduce__(self) -> tuple[object, ...]:
+        kinds = set(map(type, self._items))
+        ordered = sorted(self._items) if len(kinds) == 1 and kinds <= {str, int, bytes} else list(self._items)  # type: ignore[type-var]
+        return type(self._items), (ordered,)
 
 
 class _Rebuilt:
@@ -156,6 +171,10 @@ def _is_utf8(text: str) -> bool:
 
 def _default(value: object) -> object:
     # What people have in results and mean as plain JSON. Only for those who asked for JSON: "auto" never comes here.
+    if isinstance(value, enum.Enum):
+        return value.value
+    if typed.is_typed(value):
+        return typed.to_plain(value)
     if formats.comes_from(value, "numpy") and hasattr(value, "tolist"):
         plain: object = value.tolist()
         return plain
@@ -169,13 +188,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def json_dumps(value: object) -> bytes:
-    """Write compact JSON; dates become ISO text, NumPy numbers and arrays become numbers and lists."""
+    """Write compact JSON; dates become ISO text, arrays lists, enums their values, and dataclass values dicts."""
     return _encode(value).encode()
 
 
 def json_loads(data: Buffer) -> object:
     """Read JSON."""
-    value: object = json.loads(bytes(data))
+    value: object = json.loads(str(data, "utf-8"))
     return value
 
 
@@ -209,7 +228,7 @@ def text_dumps(value: object) -> bytes:
 
 def text_loads(data: Buffer) -> object:
     """Read UTF-8."""
-    return bytes(data).decode()
+    return str(data, "utf-8")
 
 
 def is_bytes(value: object) -> bool:

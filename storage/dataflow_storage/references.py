@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Committed", "Reference", "refer"]
+__all__ = ["Committed", "Reference", "Stored", "refer"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +88,37 @@ class Committed:
 
     reference: Reference
     adopted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """An object of a store, as it is listed.
+
+    Parameters
+    ----------
+    key : str
+        What it was stored as.
+    url : str
+        Where it lies.
+    size : int
+        Bytes of the whole file.
+    created : float
+        When it was written, seconds since the epoch, by the clock of the writer.
+    items : int
+        Entries of a batch; 0: it is one value.
+    meta : mapping
+        What was given as `meta` when it was committed.
+    references : tuple of Reference
+        The value, or those of a batch.
+    """
+
+    key: str
+    url: str
+    size: int
+    created: float
+    items: int
+    meta: Mapping[str, object]
+    references: tuple[Reference, ...]
 
 
 class Written(Protocol):

@@ -6,28 +6,29 @@ keeps no list of what it holds. What was committed is named by a `Reference`, wh
 
 from __future__ import annotations
 
-import logging
 import os
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from dataflow_storage import commits, objects, places, targets
-from dataflow_storage.encoding import Encoded, decode, encode
-from dataflow_storage.errors import ResultCorrupt, ResultMissing, SerializationError
-from dataflow_storage.files import Files, LocalFiles, inside, open_fsspec
-from dataflow_storage.hashing import digest
-from dataflow_storage.objects import Entry, Header, Invalid
+from dataflow_storage import commits, packing, places, targets
+from dataflow_storage.encoding import Coding, Encoded
+from dataflow_storage.errors import SerializationError
+from dataflow_storage.files import Files
+from dataflow_storage.local import inside
+from dataflow_storage.objects import Entry, Invalid
+from dataflow_storage.opened import TIMEOUT, Opened
 from dataflow_storage.paths import check_target, is_url, join, place_of
+from dataflow_storage.reading import Reading
 from dataflow_storage.references import Committed, Reference, refer
 from dataflow_storage.serializers import Serializer, by_suffix
 
 __all__ = ["Committed", "Reference", "ResultStore"]
 
-_log = logging.getLogger("dataflow.storage")
 _NO_META: Mapping[str, object] = MappingProxyType({})
 
 
-class ResultStore:
+class ResultStore(Reading):
     """Results under one URL.
 
     Parameters
@@ -35,11 +36,27 @@ class ResultStore:
     url : str
         A folder's path, or an fsspec URL such as ``memory://results`` or ``s3://bucket/results``.
     storage_options : mapping or None
-        Handed to fsspec for this URL's file system; never shown.
+        Handed to fsspec for this URL's file system, or such a mapping for each of several protocols, as in
+        ``{"s3": {...}, "gs": {...}}``; never shown.
     target_root : str or None
         Where relative targets go, a path or URL; None: ``<url>/targets``.
     fsync : bool
         On a local disk, wait until the disk has each commit. Survives a power cut, and takes milliseconds.
+    timeout : float
+        Seconds for a small call to a storage elsewhere, with all its attempts; each megabyte gets more.
+    compression : str
+        ``"auto"``: objects of some KB or more are compressed where they gain by it; ``"none"``: nothing is. Targets
+        never are, and everything can be read either way.
+    signing_key : str or None
+        Sign what is written, and read nothing that was not signed with this key. Never shown and never stored, but
+        workers get it with the store.
+    pickle : bool
+        False: neither write nor read pickles and serializers of one's own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `compression` or `signing_key` is none.
 
     Examples
     --------
@@ -56,17 +73,25 @@ class ResultStore:
         *,
         target_root: str | os.PathLike[str] | None = None,
         fsync: bool = False,
+        timeout: float = TIMEOUT,
+        compression: str = "auto",
+        signing_key: str | None = None,
+        pickle: bool = True,
     ) -> None:
-        self.url = place_of(os.fspath(url))
+        if compression not in ("auto", "none"):
+            raise ValueError(f"compression={compression!r} is not known: give 'auto' or 'none'.")
+        coding = Coding(compress=compression == "auto", pickle=pickle)
+        super().__init__(place_of(os.fspath(url)), coding, signing_key)
         self.storage_options = dict(storage_options or {})
         self.target_root = place_of(os.fspath(target_root)) if target_root is not None else join(self.url, "targets")
         self.fsync = fsync
-        self._local = LocalFiles(fsync=fsync)
-        self._opened: dict[tuple[int, str], Files] = {}
-        self._reported: set[str] = set()
+        self.timeout = timeout
+        self._opened = Opened(self.url, self.storage_options, fsync=fsync, timeout=timeout)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _store, (self.url, self.storage_options, self.target_root, self.fsync)
+        compression = "auto" if self._coding.compress else "none"
+        more = (compression, self._signing_key, self._coding.pickle)
+        return _store, (self.url, self.storage_options, self.target_root, self.fsync, self.timeout, *more)
 
     def __repr__(self) -> str:
         return f"ResultStore({self.url!r})"
@@ -106,19 +131,10 @@ class ResultStore:
         StoreUnavailable
             The storage failed.
         """
-        encoded, token = encode(value, serializer), _token()
+        encoded, token = self._coding.encode(value, serializer), _token()
         url = places.object_url(self.url, key)
-        parts = objects.pack(
-            encoded.parts,
-            serializer=encoded.serializer,
-            size=encoded.size,
-            digest=encoded.digest,
-            key=key,
-            token=token,
-            meta=meta,
-            loader=encoded.loader,
-        )
-        found = commits.commit(self._files(url), url, key, parts, token, self._report)
+        parts = packing.pack(encoded, key=key, token=token, meta=meta, signer=self._signer)
+        found = commits.commit(self._files(url), url, key, parts, token, self._report, signer=self._signer)
         if found is None:
             return Committed(reference=refer(url, encoded), adopted=False)
         return Committed(reference=refer(url, found[0]), adopted=found[0].token != token)
@@ -157,7 +173,7 @@ class ResultStore:
         failed: dict[int, SerializationError] = {}
         for item, value in values.items():
             try:
-                waiting[item] = encode(value, serializer)
+                waiting[item] = self._coding.encode(value, serializer)
             except SerializationError as error:
                 failed[item] = error
         done: dict[int, Committed] = {}
@@ -181,78 +197,10 @@ class ResultStore:
     ) -> list[Entry] | None:
         """Commit them as one object; the entries of the one that is there already, or None."""
         token = _token()
-        parts = objects.pack_batch(
-            {item: (each.serializer, each.parts, each.size, each.digest) for item, each in values.items()},
-            key=key,
-            token=token,
-            meta=meta,
-            loader=next((each.loader for each in values.values() if each.loader), ""),
-        )
-        found = commits.commit(self._files(url), url, key, parts, token, self._report, batch=True)
+        parts = packing.pack_batch(values, key=key, token=token, meta=meta, signer=self._signer)
+        files, signer = self._files(url), self._signer
+        found = commits.commit(files, url, key, parts, token, self._report, batch=True, signer=signer)
         return None if found is None or found[0].token == token else found[1]
-
-    def find(self, key: str) -> Reference | None:
-        """Look whether a key has a value; all its bytes are checked.
-
-        Parameters
-        ----------
-        key : str
-            As in `put`.
-
-        Returns
-        -------
-        Reference or None
-            None: there is none, or it is damaged; the latter is logged once.
-        """
-        url = places.object_url(self.url, key)
-        found = self._examine(url, key, batch=False)
-        return None if found is None else refer(url, found[0])
-
-    def find_many(self, key: str) -> dict[int, Reference] | None:
-        """Look what a batch has, by item; None: there is none that is whole."""
-        references: dict[int, Reference] = {}
-        for url in places.slots(self._files(self.url), self.url, key):
-            found = self._examine(url, key, batch=True)
-            for entry in found[1] if found else ():
-                references.setdefault(entry.item, refer(url, entry, entry.item))
-        return references or None
-
-    def get(self, reference: Reference) -> object:
-        """Read a value, after checking its digest.
-
-        Parameters
-        ----------
-        reference : Reference
-            What a commit or a find gave, in this process or another.
-
-        Returns
-        -------
-        object
-
-        Raises
-        ------
-        ResultMissing
-            There is nothing.
-        ResultCorrupt
-            What is there is not what was committed.
-        SerializationError
-            It is, but it cannot be loaded in this process.
-        """
-        files, url = self._files(reference.url), reference.url
-        try:
-            if reference.target:
-                data, loader = targets.read(files, url)
-            elif reference.item is not None:
-                data, loader = commits.read_item(files, url, reference.item)
-            else:
-                data, loader = commits.read_value(files, url)
-            if len(data) != reference.size or digest([data]) != reference.digest:
-                raise Invalid("its content does not match the digest of what was committed")
-        except FileNotFoundError:
-            raise ResultMissing(url) from None
-        except Invalid as error:
-            raise ResultCorrupt(url, str(error)) from error
-        return decode(data, reference.serializer, loader)
 
     # --- targets ---
 
@@ -292,16 +240,18 @@ class ResultStore:
             The storage failed.
         """
         url = self._target_url(path)
-        encoded = encode(value, by_suffix(url, value) if serializer is None else serializer)
+        chosen = by_suffix(url, value) if serializer is None else serializer
+        encoded = self._coding.encode(value, chosen, plain=True)
         record = targets.Record(
             serializer=encoded.serializer,
             size=encoded.size,
             digest=encoded.digest,
             token=_token(),
+            created=round(time.time(), 3),
             loader=encoded.loader,
             meta=dict(meta),
         )
-        standing = targets.commit(self._files(url), url, encoded.parts, record)
+        standing = targets.commit(self._files(url), url, encoded.parts, record, self._record_signer)
         return Committed(reference=refer(url, standing, target=True), adopted=standing.token != record.token)
 
     def find_target(self, path: str) -> Reference | None:
@@ -319,7 +269,7 @@ class ResultStore:
         """
         url = self._target_url(path)
         try:
-            record = targets.valid(self._files(url), url)
+            record = targets.valid(self._files(url), url, self._record_signer)
         except Invalid as error:
             self._report(url, error)
             return None
@@ -335,7 +285,7 @@ class ResultStore:
         """
         url = self._target_url(path)
         try:
-            record = targets.read_record(self._files(url), url)
+            record = targets.read_record(self._files(url), url, self._record_signer)
         except Invalid as error:
             self._report(url, error)
             return {}
@@ -352,19 +302,18 @@ class ResultStore:
 
     # --- upkeep ---
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """List the keys that have something and start with a text, sorted.
+    def is_exclusive(self) -> bool:
+        """Whether only one of two attempts can commit a key here; a server that ignores conditions cannot promise it.
 
-        Parameters
-        ----------
-        prefix : str
-            Any text; one with a ``/`` in it makes listing cheaper.
+        Finding out takes a few requests, once per process.
 
-        Returns
-        -------
-        list of str
+        Raises
+        ------
+        StoreUnavailable
+            The storage failed.
         """
-        return places.keys(self._files(self.url), self.url, prefix)
+        files = self._files(self.url)
+        return files.is_exclusive(join(self.url, "x"))
 
     def delete(self, key: str) -> None:
         """Remove what a key has: its value, its batch, or nothing.
@@ -381,31 +330,29 @@ class ResultStore:
     # --- within ---
 
     def _files(self, url: str) -> Files:
-        protocol, separator, _ = url.partition("://")
-        if not separator:
-            return self._local
-        at = (os.getpid(), protocol)  # a file system that talks to a server does not survive a fork
-        files = self._opened.get(at)
-        if files is None:
-            ours = self.url.startswith(f"{protocol}://")
-            files = self._opened[at] = open_fsspec(url, self.storage_options if ours else {})
-        return files
-
-    def _examine(self, url: str, key: str, *, batch: bool) -> tuple[Header, list[Entry]] | None:
-        try:
-            return commits.read(self._files(url), url, key, batch=batch)
-        except Invalid as error:
-            self._report(url, error)
-            return None
-
-    def _report(self, url: str, error: Invalid) -> None:
-        if url not in self._reported:
-            self._reported.add(url)
-            _log.warning("The object at %r is treated as absent: %s.", url, error)
+        return self._opened.at(url)
 
 
-def _store(url: str, options: Mapping[str, object], target_root: str, fsync: bool) -> ResultStore:
-    return ResultStore(url, options, target_root=target_root, fsync=fsync)
+def _store(
+    url: str,
+    options: Mapping[str, object],
+    target_root: str,
+    fsync: bool,
+    timeout: float,
+    compression: str,
+    signing_key: str | None,
+    pickle: bool,
+) -> ResultStore:
+    return ResultStore(
+        url,
+        options,
+        target_root=target_root,
+        fsync=fsync,
+        timeout=timeout,
+        compression=compression,
+        signing_key=signing_key,
+        pickle=pickle,
+    )
 
 
 def _token() -> str:

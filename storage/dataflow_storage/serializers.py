@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from dataflow_storage import formats, plain
+from dataflow_storage import formats, pages, plain, typed
 from dataflow_storage.blame import culprit, name_of_type
 from dataflow_storage.errors import SerializationError
 from dataflow_storage.hashing import Buffer
@@ -81,7 +81,7 @@ PICKLE = Format(
 JSON = Format(
     name="json",
     suffixes=(".json",),
-    takes="what JSON has, dates and arrays",
+    takes="what JSON has, dates, arrays, enums, dataclasses",
     handles=plain.anything,
     dumps=plain.json_dumps,
     loads=plain.json_loads,
@@ -89,7 +89,7 @@ JSON = Format(
 )
 TEXT = Format(
     name="text",
-    suffixes=(".txt", ".text", ".md", ".log", ".svg", ".sql", ".yaml", ".yml", ".xml"),
+    suffixes=(".txt", ".text", ".md", ".log", ".sql", ".yaml", ".yml", ".xml"),
     takes="text",
     handles=plain.is_text,
     dumps=plain.text_dumps,
@@ -151,20 +151,47 @@ HTML = Format(
     name="html",
     suffixes=(".html", ".htm"),
     takes="text, or an object that shows itself as HTML in a notebook",
-    handles=formats.is_page,
-    dumps=formats.html_dumps,
+    handles=pages.is_page,
+    dumps=pages.html_dumps,
     loads=plain.text_loads,
 )
 PNG = Format(
     name="png",
     suffixes=(".png",),
     takes="the bytes of a PNG, a Matplotlib figure, or an object that shows itself as PNG in a notebook",
-    handles=formats.is_picture,
-    dumps=formats.png_dumps,
+    handles=pages.PNG.handles,
+    dumps=pages.PNG.dumps,
     loads=bytes,
 )
+SVG = Format(
+    name="svg",
+    suffixes=(".svg",),
+    takes="the text of an SVG, a Matplotlib figure, or an object that shows itself as SVG in a notebook",
+    handles=pages.SVG.handles,
+    dumps=pages.SVG.dumps,
+    loads=plain.text_loads,
+)
+PDF = Format(
+    name="pdf",
+    suffixes=(".pdf",),
+    takes="the bytes of a PDF, a Matplotlib figure, or an object that shows itself as PDF in a notebook",
+    handles=pages.PDF.handles,
+    dumps=pages.PDF.dumps,
+    loads=bytes,
+)
+TYPED = Format(
+    name="typed",
+    suffixes=(),
+    takes="a dataclass or pydantic value whose fields are JSON data, dates, enums, or such values again",
+    handles=typed.is_typed,
+    dumps=typed.typed_dumps,
+    loads=typed.typed_loads,
+    exact=typed.typed_exact,
+)
 
-SERIALIZERS: tuple[Format, ...] = (PICKLE, JSON, TEXT, BYTES, NPY, PARQUET, ARROW, CSV, JSONL, HTML, PNG)
+SERIALIZERS: tuple[Format, ...] = (
+    PICKLE, JSON, TEXT, BYTES, NPY, PARQUET, ARROW, CSV, JSONL, HTML, PNG, SVG, PDF, TYPED
+)  # fmt: skip
 """Every format that has a name."""
 
 _BY_NAME: Mapping[str, Format] = {each.name: each for each in SERIALIZERS}
@@ -260,6 +287,8 @@ def choose(value: object) -> Format:
             found = NPY
         elif formats.is_table(value):
             found = PARQUET
+        elif typed.is_typed(value):
+            found = TYPED
     return found if found is not None and found.exact is not None and found.exact(value) else PICKLE
 
 

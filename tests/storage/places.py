@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import fsspec
 from fsspec import AbstractFileSystem
+
+from dataflow_storage import ResultStore
 
 
 class Bucket(AbstractFileSystem):  # type: ignore[misc]
@@ -38,11 +41,15 @@ class Bucket(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(path)
         return self.objects[path][start:end]
 
+    def info(self, path: str, **options: object) -> dict[str, object]:
+        return {"name": path, "size": len(self.cat_file(path)), "type": "file"}
+
     def rm_file(self, path: str) -> None:
         self.objects.pop(path, None)
 
-    def find(self, path: str, **options: object) -> list[str]:
-        return sorted(name for name in self.objects if name.startswith(f"{path}/"))
+    def find(self, path: str, detail: bool = False, **options: object) -> list[str] | dict[str, dict[str, object]]:
+        found = sorted(name for name in self.objects if name.startswith(f"{path}/"))
+        return {name: {"name": name, "size": len(self.objects[name])} for name in found} if detail else found
 
 
 fsspec.register_implementation("bucket", Bucket, clobber=True)
@@ -53,14 +60,21 @@ class Place:
     """A store's URL, and what lies there behind the store's back."""
 
     url: str
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    def store(self, **options: Any) -> ResultStore:
+        return ResultStore(self.url, self.options, **options)
 
     def read(self, url: str) -> bytes:
         if "://" in url:
-            return bytes(fsspec.filesystem(url.partition(":")[0]).cat_file(url.removeprefix("bucket://")))
+            return bytes(self._files(url).cat_file(url.removeprefix("bucket://")))
         return Path(url).read_bytes()
 
     def write(self, url: str, data: bytes) -> None:
         if "://" in url:
-            fsspec.filesystem(url.partition(":")[0]).pipe_file(url.removeprefix("bucket://"), data)
+            self._files(url).pipe_file(url.removeprefix("bucket://"), data)
         else:
             Path(url).write_bytes(data)
+
+    def _files(self, url: str) -> AbstractFileSystem:
+        return fsspec.filesystem(url.partition(":")[0], **self.options)

@@ -15,9 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflow_storage import StoreUnavailable, UnsafePath
-from dataflow_storage.files import Files, LocalFiles, inside, open_fsspec
+from dataflow_storage.files import Files
 from dataflow_storage.hashing import Buffer, digest, digest_file
+from dataflow_storage.local import LocalFiles, inside
 from dataflow_storage.paths import check_target, is_hashed, key_of, name_of, record_name
+from dataflow_storage.remote import open_fsspec
 
 
 def no_links(source: str, target: str) -> None:

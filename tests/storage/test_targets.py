@@ -23,8 +23,8 @@ def test_a_target_is_a_plain_file(store: ResultStore, place: Place) -> None:
     assert committed.reference.target
     assert committed.reference.url == f"{place.url}/targets/clean/2026/a.json"
     assert place.read(committed.reference.url) == '{"ü":1}'.encode()
-    assert ResultStore(place.url).find_target("clean/2026/a.json") == committed.reference
-    assert ResultStore(place.url).find_target("./clean//2026/a.json") == committed.reference
+    assert place.store().find_target("clean/2026/a.json") == committed.reference
+    assert place.store().find_target("./clean//2026/a.json") == committed.reference
     assert store.get(committed.reference) == {"ü": 1}
     assert store.keys() == []
 
