@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from dataflow.cache import cache
 from dataflow.context import Secret, context
 from dataflow.errors import DataflowError, RunFailed, TaskFailed
 from dataflow.flow import Flow, flow
@@ -46,6 +47,7 @@ __all__ = [
     "TaskRun",
     "ThreadExecutor",
     "backoff",
+    "cache",
     "context",
     "flatten",
     "flow",

@@ -42,6 +42,8 @@ class Assignment:
         Makes what a hook is called with, from a path and an index (None and NO_INDEX: the run).
     log_prints : bool
         The flow's default for its tasks.
+    refresh : bool or tuple of str
+        What must be made anew although the cache has it: all, or tasks by name or path.
     before : str
         The state that the run is in.
     """
@@ -58,6 +60,7 @@ class Assignment:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     view: Callable[[str | None, int], object]
     log_prints: bool = False
+    refresh: bool | tuple[str, ...] = False
     before: str = states.PENDING
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dataflow.definition import Definition
 from dataflow.events import NO_INDEX
+from dataflow.keys import Key
 from dataflow.outcome import DEFERRED_OUTCOME, Batch, Outcome
 
 
@@ -217,7 +218,10 @@ class BatchCall:
 
 @dataclass(slots=True)
 class Unit:
-    """One task run, resolved on its worker: what it calls and what it waits for."""
+    """One task run, resolved on its worker: what it calls and what it waits for.
+
+    State: of one that may be cached, `key_made`, its cache key; `claimed`, others wait for it; `why`, why it must run.
+    """
 
     definition: Definition
     path: str
@@ -228,6 +232,9 @@ class Unit:
     attempt: int = 0
     base: int = 0
     resumed: bool = False
+    key_made: Key | None = None
+    claimed: bool = False
+    why: str = ""
 
     @property
     def key(self) -> str:

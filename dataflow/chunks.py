@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from dataflow import states
+from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Group, Unit
 from dataflow.events import TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, Outcome
-from dataflow.results import commit_one, find_target, meta_of, report
+from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
+from dataflow_storage import StoreUnavailable
 
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 4_000_000
@@ -38,6 +39,11 @@ class Chunk:
             for stage in group.stages
             if (p := session.definition(stage.definition).policy).persist and p.target is None
         ]
+        # A later stage may ask what a value counts as before it is committed.
+        self._keyed = len(group.stages) > 1 and any(
+            p.cache is not None or p.target is not None
+            for p in (session.definition(stage.definition).policy for stage in group.stages)
+        )
         self._found: dict[tuple[str, int], Outcome] = {}
         self._waiting: list[tuple[Unit, Outcome]] = []
         self._first: int | None = None
@@ -45,8 +51,12 @@ class Chunk:
         self._bytes = 0
         self._since = time.perf_counter()
         self._refused: Raised | None = None
+        self._away: Exception | None = None
         if self._persisted:
-            self._look_back(indices)
+            try:
+                self._look_back(indices)
+            except StoreUnavailable as error:
+                self._away = error
 
     def _key(self, path: str, first: int) -> str:
         return f"{self._session.job.run_id}/{path}[{first}]"
@@ -70,13 +80,15 @@ class Chunk:
                 position += 1
 
     def find(self, unit: Unit) -> Outcome | None:
-        """What this very child committed before."""
+        """What this very child committed before, or another run."""
+        if self._away is not None:
+            raise self._away
         if unit.definition.policy.target is not None:
-            return find_target(self._session, unit)
+            return look_at_target(self._session, unit)
         outcome = self._found.get((unit.path, unit.index)) if self._found else None
         if outcome is not None:
             report(self._session, unit, outcome)
-        return outcome
+        return outcome or find_cached(self._session, unit)
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         """Put a value with the chunk. A target is committed at once."""
@@ -90,6 +102,8 @@ class Chunk:
             report(self._session, unit, outcome)
             return outcome
         outcome = Outcome(states.SUCCESS, value)
+        if self._keyed:
+            outcome.stands = keys.stored_as(value, policy.serializer)
         self._waiting.append((unit, outcome))
         self._bytes += sys.getsizeof(outcome)
         return outcome
@@ -152,9 +166,13 @@ class Chunk:
             )
         except Exception as error:
             references, errors = {}, dict.fromkeys(values, error)
-        for index, (unit, outcome) in mine.items():
+        for index, (_, outcome) in mine.items():
             if index in references:
                 outcome.reference = references[index].reference
+        if units and policy_caches(units[0]):
+            cached.remember(self._session, list(mine.values()))
+        for index, (unit, outcome) in mine.items():
+            if index in references:
                 if references[
                     index
                 ].adopted:  # another attempt was first: what it committed is the result, for everybody

@@ -6,12 +6,11 @@ A Definition is shipped to workers once; its hooks stay with the driver.
 from __future__ import annotations
 
 import functools
-import hashlib
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
+from dataflow.cache import Cache
 from dataflow.errors import OptionError, TargetError, UnknownOption
 from dataflow.retries import NO_DELAY, Delay, always_zero, as_delay, as_seconds
 from dataflow.templates import Template
@@ -44,6 +43,7 @@ class Policy:
     workers: tuple[str, ...] = ()
     batch: str | int | bool = "auto"
     log_prints: bool | None = None
+    cache: Cache | None = None
 
     @property
     def may_defer(self) -> bool:
@@ -85,46 +85,25 @@ class Definition:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
 
     @functools.cached_property
+    def parts(self) -> Mapping[str, str]:
+        """A digest for each function, class and constant that counts, by name; empty where the version counts."""
+        from dataflow.code import parts  # only runs need it: `import dataflow` stays light
+
+        return {} if self.version is not None else parts(self.fn)
+
+    @functools.cached_property
     def code(self) -> str:
         """Identity of the code: the version where given, else a hash of the function (16 hex digits)."""
-        return self.version if self.version is not None else code_hash(self.fn)
+        from dataflow.code import hash_of
+
+        return self.version if self.version is not None else hash_of(self.parts)
 
     def shipped(self) -> Definition:
-        """The copy that travels to workers: without hooks."""
-        return replace(self, hooks={})
-
-
-def code_hash(fn: object) -> str:
-    """A hash of what a function does: bytecode, constants, names and defaults; not where it stands.
-
-    >>> one, same, two = (lambda x: x + 1), (lambda x: x + 1), (lambda x: x + 2)
-    >>> code_hash(one) == code_hash(same), code_hash(one) == code_hash(two)
-    (True, False)
-    """
-    digest = hashlib.sha256()
-
-    def feed(code: types.CodeType) -> None:
-        digest.update(code.co_code)
-        digest.update(repr((code.co_names, code.co_varnames)).encode())
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                feed(constant)
-            else:
-                # A frozenset's order differs between processes.
-                digest.update(
-                    repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant).encode()
-                )
-
-    plain = getattr(fn, "__wrapped__", fn)
-    code = getattr(plain, "__code__", None)
-    if isinstance(code, types.CodeType):
-        feed(code)
-        digest.update(repr(getattr(plain, "__defaults__", None)).encode())
-    else:
-        digest.update(
-            f"{getattr(plain, '__module__', '')}.{getattr(plain, '__qualname__', type(plain).__qualname__)}".encode()
-        )
-    return digest.hexdigest()[:16]
+        """The copy that travels to workers: without hooks, and with the code's identity as it is here and now."""
+        copy = replace(self, hooks={})
+        # Cached properties travel: a worker may see less of the function's module, or another version of it.
+        vars(copy).setdefault("code", copy.code)
+        return copy
 
 
 def make_policy(where: str, options: Mapping[str, object]) -> Policy:
@@ -158,6 +137,8 @@ def make_policy(where: str, options: Mapping[str, object]) -> Policy:
         made["isolation"] = "process"
     if isinstance(made.get("target"), Template) and made.get("persist") is False:
         raise OptionError(where, "persist", False, "True where there is a target")
+    if made.get("cache") is not None and made.get("persist") is False:
+        raise OptionError(where, "persist", False, "True where there is a cache: what is not stored cannot be found")
     return Policy(**made)  # type: ignore[arg-type]
 
 
@@ -220,6 +201,12 @@ def _batch(value: object) -> Checked:
     return value == "auto" or (isinstance(value, int) and value >= 1), value
 
 
+def _cache(value: object) -> Checked:
+    if isinstance(value, bool):
+        return True, Cache() if value else None
+    return value is None or isinstance(value, Cache), value
+
+
 _CHECKS: Mapping[str, tuple[str, Callable[[object], Checked]]] = {
     "retries": ("a whole number, at least 0", _count),
     "retry_delay": (
@@ -243,6 +230,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[object], Checked]]] = {
     "workers": ("worker addresses: a string or a list of them", _workers),
     "batch": ("'auto', False, or a whole number, at least 1", _batch),
     "log_prints": ("True or False", _flag),
+    "cache": ("True, False, or cache(...)", _cache),
 }
 HOOKS = ("on_success", "on_failure", "on_retry", "on_state")
 POLICY_OPTIONS = frozenset(f.name for f in fields(Policy))

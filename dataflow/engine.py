@@ -14,18 +14,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dataflow import capture, session, settings, states
+from dataflow import capture, prune, session, settings, states
 from dataflow.assignment import Assignment, check_places
 from dataflow.definition import Definition
-from dataflow.events import NO_INDEX, Event, Expanded, Packed, TaskEvent
+from dataflow.events import Event, Expanded, Packed, TaskEvent
 from dataflow.failure import describe, one_line
+from dataflow.fetching import fetched
 from dataflow.hooks import Hooks
 from dataflow.losses import blamed, portable, reason
-from dataflow.outcome import ABSENT, Batch, Outcome
 from dataflow.plan import Plan
 from dataflow.recorder import Recorder
 from dataflow.recovery import LEASE_SECONDS
 from dataflow.session import Control, Job
+from dataflow.works import Known
 from dataflow_executors.base import Done, Failed, Message, Sent
 
 logger = logging.getLogger("dataflow")
@@ -68,6 +69,8 @@ class Driver:
         self._flush_seconds = float(str(settings.get("runs.flush")))
         self._positions = 0
         self._unpacked: dict[str, Definition] = {}
+        self._pruner: prune.Pruner | None = None
+        self._pruned: dict[tuple[str, int], Known] = {}
         self._hooks = Hooks(assignment.hooks, assignment.view, self._recorder, self._control)
         self.fragments = 0
 
@@ -107,6 +110,7 @@ class Driver:
             check_places(work.results, work.executor)
             self._reopen()
             self._plan = self._make_plan()
+            self._note_pruned()
             self._loop()
         except BaseException as error:
             self.error = error
@@ -143,18 +147,31 @@ class Driver:
             channel=work.executor.channel,
             log_prints=work.log_prints,
             grace=float(str(settings.get("tasks.grace"))),
+            keyed=prune.is_keyed(work.graph),
+            refresh=work.refresh,
             control=self._control,
         )
         self._ship({self._token: job})
+        known = dict(past.known) if past else {}
+        if job.keyed:
+            self._pruner = prune.Pruner(session.Session(self._token, job), work.graph, known)
+            self._pruned = self._pruner.prune()
         return Plan(
             work.graph,
             run=self._token,
             chains=work.executor.chains,
             slots=work.executor.slots,
-            known=past.known if past else None,
+            known={**known, **self._pruned},
             attempts=past.attempts if past else None,
             resumed=past.paused if past else (),
         )
+
+    def _note_pruned(self) -> None:
+        """What need not run goes on record, and its hooks hear of it, as if it had."""
+        self._note_news()
+        for (path, index), known in self._pruned.items():
+            now = time.time()
+            self._record(TaskEvent(path, index, known.type, now, message=known.message, reference=known.reference))
 
     def _loop(self) -> None:
         plan = self._plan
@@ -326,7 +343,7 @@ class Driver:
         while self._plan.in_flight and not self._control.cancelled and time.monotonic() < deadline:
             self._wait()
             self._settle()
-        self._fetch_outputs()
+        self.values.update(fetched(self._plan, self.work.executor, self.work.graph.returned))
         self._enter(state, message, ended=None if state == states.PAUSED else time.time())
 
     def _enter(self, state: str, message: str = "", **columns: object) -> None:
@@ -355,28 +372,6 @@ class Driver:
                 ended=time.time(),
             )
 
-    def _fetch_outputs(self) -> None:
-        """Values of outputs that were not stored: nobody else has them once the executor is closed."""
-        wanted: dict[str, list[tuple[str, int]]] = {}
-        for node in self.work.graph.returned:
-            known = self._plan.known_of(node)
-            pairs = enumerate(known) if isinstance(known, list) else [(NO_INDEX, known)]
-            for index, one in pairs:
-                if (
-                    one is not None
-                    and one.reference is None
-                    and one.type in states.WITH_VALUE
-                    and self._plan.is_live(one.key)
-                ):
-                    wanted.setdefault(str(one.key), []).append((node.path, index))
-        for key, fetched in self.work.executor.fetch(wanted).items() if wanted else ():
-            for path, index in wanted[key]:
-                outcome: object = fetched
-                if isinstance(fetched, Batch):
-                    outcome = fetched.outcomes[path][fetched.indices.index(index)]
-                if isinstance(outcome, Outcome) and outcome.value is not ABSENT:
-                    self.values[path, index] = outcome.value
-
     def flush(self) -> None:
         """Write what was gathered: one transaction."""
         batch = self._recorder.take()
@@ -389,6 +384,8 @@ class Driver:
 
     def _close(self) -> None:
         try:
+            if self._pruner is not None:
+                self._pruner.tidy()
             self.flush()
             self.work.runs.release(self.work.run_id, self._epoch)
         except Exception as error:

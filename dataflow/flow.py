@@ -10,17 +10,15 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 
 from dataflow.build import Builder, building, current_builder
 from dataflow.context import Secret, running
-from dataflow.definition import HOOKS, Definition, Hook, Policy, check_identity, code_hash, make_hooks
+from dataflow.definition import HOOKS, Definition, Hook, Policy, check_identity, make_hooks
 from dataflow.errors import OptionError, ParameterError, UnknownOption, did_you_mean
-from dataflow.graph import Graph
+from dataflow.flow_graph import FlowGraph, Runnable
 from dataflow.node import Node
-from dataflow.parameters import Invalid, convert, listed, masked, shown, type_name
+from dataflow.parameters import Invalid, convert, listed, shown, type_name
 from dataflow.structure import find
 from dataflow.task import add_map, check_nodes
 
@@ -77,8 +75,14 @@ class Flow(Generic[P, R]):
         self._options = dict(options)
         self._hooks = make_hooks(where, options)
         self.description = str(options.get("description") or inspect.getdoc(fn) or "")
-        self.version = str(options.get("version") or code_hash(fn))
         functools.update_wrapper(self, fn)
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The version given, else a hash of the code, which is read once everything that it calls is defined."""
+        from dataflow.code import code_hash
+
+        return str(self._options.get("version") or code_hash(self.fn))
 
     # Calling ----------------------------------------------------------------------------------------------------------
 
@@ -272,107 +276,7 @@ class Flow(Generic[P, R]):
         return Flow, (self.fn, {k: v for k, v in self._options.items() if k not in HOOKS and k != "executor"})
 
 
-class Runnable(typing.Protocol):
-    """What a graph asks of the flow that built it."""
-
-    version: str
-
-    @property
-    def signature(self) -> inspect.Signature: ...
-    @property
-    def settings(self) -> Mapping[str, object]: ...
-    @property
-    def hooks(self) -> Mapping[str, Hook]: ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FlowGraph(Graph):
-    """A Graph that knows the flow that built it, and so how to run.
-
-    Parameters
-    ----------
-    source : Flow
-        The flow.
-    """
-
-    source: Runnable
-
-    def run(self, *, executor: object = None, results: str | None = None, raise_on_failure: bool = True) -> Run:
-        """Run to the end and return the run.
-
-        Parameters
-        ----------
-        executor : Executor, str, Client, cluster or None
-            Where: "sync", "threads", "processes", an address …; by default the flow's, else the configured one.
-        results : str, optional
-            URL of the result store; by default the flow's, else the configured one.
-        raise_on_failure : bool
-            Raise `RunFailed` where the run does not succeed.
-
-        Raises
-        ------
-        RunFailed
-            The run did not succeed.
-        """
-        from dataflow.run import finish
-
-        return finish(self.submit(executor=executor, results=results).wait(), raise_on_failure)
-
-    def submit(self, *, executor: object = None, results: str | None = None) -> Run:
-        """Begin to run, and return the run at once."""
-        from dataflow.run import launch
-        from dataflow.start import start
-
-        options = self.source.settings
-        prints = options.get("log_prints")
-        run = start(
-            self,
-            executor=options.get("executor") if executor is None else executor,
-            results=results if results is not None else typing.cast("str | None", options.get("results")),
-            tags=typing.cast("Sequence[str]", options.get("tags", ())),
-            version=self.source.version,
-            hooks=self.source.hooks,
-            log_prints=typing.cast("bool | None", prints),
-            parameters=masked(self.parameters),
-        )
-        launch(run)
-        return run
-
-    async def arun(self, *, executor: object = None, results: str | None = None, raise_on_failure: bool = True) -> Run:
-        """As `run`, for asynchronous code."""
-        import asyncio
-
-        return await asyncio.to_thread(self.run, executor=executor, results=results, raise_on_failure=raise_on_failure)
-
-    def visualize(self, path: str | None = None, format: str | None = None) -> str:
-        """Draw the graph; nothing runs.
-
-        Parameters
-        ----------
-        path : str, optional
-            A file to write: .svg, .mmd (Mermaid), .dot, .json or .txt.
-        format : str, optional
-            "svg", "mermaid", "dot", "json" or "text"; by default what the path's suffix says, else "svg".
-
-        Returns
-        -------
-        str
-            The text of the picture.
-        """
-        from dataflow.draw import draw, format_of
-
-        drawn = draw(self, format or ("svg" if path is None else format_of(str(path))))
-        if path is not None:
-            Path(path).write_text(drawn, encoding="utf-8")
-        return drawn
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        from dataflow.draw import mimebundle
-
-        return mimebundle(self)
-
-
-RUN_OPTIONS = ("executor", "results", "raise_on_failure")
+RUN_OPTIONS = ("executor", "results", "refresh", "raise_on_failure")
 
 
 def _split(flow: Runnable, kwargs: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from dataflow import states
+from dataflow.binding import bind
 from dataflow.calls import BatchCall, Children, Held, Item, Pick, Pointer, Slot, Stage, Unit
 from dataflow.chunks import Chunk
 from dataflow.errors import MapError
@@ -14,9 +15,10 @@ from dataflow.events import BatchDone, Measured
 from dataflow.failure import describe, one_line
 from dataflow.node import Flat, Walk
 from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
+from dataflow.results import end
 from dataflow.session import Session
 from dataflow.structure import replace
-from dataflow.unit import bind, end, flat, pass_on, refuse, run_unit, skip
+from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
 
 

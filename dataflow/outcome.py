@@ -44,14 +44,21 @@ class Outcome:
         Where the committed copy is.
     message : str
         The state's message.
+    stands : bytes, optional
+        What the value counts as in cache keys, where that is not its digest: how it was made of others.
     """
 
-    __slots__ = ("message", "reference", "type", "value")
+    __slots__ = ("message", "reference", "stands", "type", "value")
 
     def __init__(
-        self, type: str, value: object = ABSENT, reference: Reference | None = None, message: str = ""
+        self,
+        type: str,
+        value: object = ABSENT,
+        reference: Reference | None = None,
+        message: str = "",
+        stands: bytes | None = None,
     ) -> None:
-        self.type, self.value, self.reference, self.message = type, value, reference, message
+        self.type, self.value, self.reference, self.message, self.stands = type, value, reference, message, stands
 
     @property
     def state(self) -> State:
@@ -59,7 +66,7 @@ class Outcome:
         return State(type=self.type, message=self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Outcome, (self.type, self.value, self.reference, self.message)
+        return Outcome, (self.type, self.value, self.reference, self.message, self.stands)[: 5 if self.stands else 4]
 
     def __sizeof__(self) -> int:
         # Dask asks for sizes to decide what to spill and where to run what follows.

@@ -67,7 +67,11 @@ class Recorder:
                     "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
                     "width": node.width,
                     "upstream": [up.path for up in node.upstream],
-                    "details": {"tags": list(node.definition.tags), "builds": node.definition.builds},
+                    "details": {
+                        "tags": list(node.definition.tags),
+                        "builds": node.definition.builds,
+                        "reuse": "target" if node.policy.target else "cache" if node.policy.cache else "",
+                    },
                 }
             )
             width = node.width if node.mapped else 1

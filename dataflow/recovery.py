@@ -99,12 +99,22 @@ def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
     found = {who: known_now for who, known_now in _committed(run_id, results, known).items() if who not in known}
     return Past(
         recorded={(row.path, row.idx): row.state for row in rows},
-        known={**known, **found},
+        known=_there({**known, **found}, results),
         found=found,
         attempts={(row.path, row.idx): row.attempt for row in rows},
         paused=frozenset((row.path, row.idx) for row in rows if row.state == states.PAUSED),
         listed=frozenset(runs.counts(run_id)),
     )
+
+
+def _there(known: Mapping[Who, Known], results: ResultStore) -> dict[Who, Known]:
+    """The same without references to what is not there any more: that is made again where somebody needs it."""
+    stored = {who: one.reference for who, one in known.items() if one.reference is not None}
+    there = dict(zip(stored, results.holds_many(list(stored.values())), strict=True))
+    return {
+        who: one if there.get(who, True) else Known(one.type, f"{one.message} (its result is gone)".strip())
+        for who, one in known.items()
+    }
 
 
 def _reopened(run_id: str, runs: RunStore, known: Mapping[Who, Known], recorded: Mapping[Who, str]) -> list[Who]:

@@ -5,19 +5,20 @@ A value counts as soon as it is committed and not before: only then is Success r
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from dataflow import states
+from dataflow import cached, keys, states
+from dataflow.binding import bind
 from dataflow.body import Raised
 from dataflow.calls import Unit
 from dataflow.definition import Definition
-from dataflow.errors import ValueTooLocal
+from dataflow.errors import CacheError, ValueTooLocal
 from dataflow.events import NO_INDEX, TaskEvent
-from dataflow.failure import describe
+from dataflow.failure import describe, one_line
+from dataflow.keys import Key
 from dataflow.outcome import Outcome
 from dataflow.session import Job, Session
 
@@ -72,30 +73,6 @@ def render_target(job: Job, definition: Definition, path: str, index: int) -> st
     return definition.policy.target.render(values, job.parameters)
 
 
-def inputs_digest(unit: Unit) -> str | None:
-    """A digest of a unit's inputs, upstream results by their own digests; None where an input has none.
-
-    It tells whether a target that lies there already was made from the same inputs.
-    """
-    import cloudpickle
-
-    digest = hashlib.sha256()
-    for upstream in unit.upstream:
-        for outcome in upstream if isinstance(upstream, list) else [upstream]:
-            if outcome.reference is None and outcome.type in states.WITH_VALUE:
-                return None
-            # A value is the same whether it was made now, found or cached.
-            kind = "" if outcome.type in states.WITH_VALUE else outcome.type
-            digest.update(f"{kind}:{outcome.reference.digest if outcome.reference else ''};".encode())
-    constants = [*unit.args, *unit.kwargs.values()]
-    try:
-        digest.update(cloudpickle.dumps((constants, sorted(unit.kwargs))))
-    except Exception:
-        # What cannot be pickled cannot be compared: the target is made again.
-        return None
-    return digest.hexdigest()
-
-
 class SingleCommitter:
     """Commits one value as one object, at once."""
 
@@ -106,12 +83,12 @@ class SingleCommitter:
     def find(self, unit: Unit) -> Outcome | None:
         policy = unit.definition.policy
         if policy.target is not None:
-            return find_target(self._session, unit)
+            return look_at_target(self._session, unit)
         if not policy.persist:
             return None
         reference = self._session.job.store.find(result_key(self._session.job, unit))
         if reference is None:
-            return None
+            return find_cached(self._session, unit, alone=True)
         outcome = Outcome(states.SUCCESS, reference=reference, message="committed before")
         report(self._session, unit, outcome)
         return outcome
@@ -119,6 +96,8 @@ class SingleCommitter:
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         try:
             outcome = commit_one(self._session, unit, value)
+            if policy_caches(unit):
+                cached.remember(self._session, [(unit, outcome)])
         except Exception as error:
             self._refused = Raised(error, dict(describe(error)))
             return None
@@ -130,26 +109,84 @@ class SingleCommitter:
         return self._refused
 
 
+def find_cached(session: Session, unit: Unit, *, alone: bool = False) -> Outcome | None:
+    """The outcome that the cache has, where the task may use it.
+
+    Parameters
+    ----------
+    session, unit
+        The task run.
+    alone : bool
+        Where another run computes the same now, wait for it: for a task run that holds up no others.
+    """
+    if not policy_caches(unit):
+        return None
+    try:
+        key = _key_of(session, unit)
+    except Exception as error:  # an argument without a digest; or an upstream's result, that the key needs, is gone
+        failure = describe(error)
+        return end(session, unit, states.FAILED, one_line(failure), details=failure)
+    outcome = cached.look(session, unit, key)
+    if outcome is None and alone:
+        outcome = cached.wait_for_others(session, unit, key)
+    if outcome is not None:
+        report(session, unit, outcome)
+    return outcome
+
+
+def look_at_target(session: Session, unit: Unit) -> Outcome | None:
+    """As `find_target`, and the driver hears of it."""
+    try:
+        outcome = find_target(session, unit)
+    except CacheError as error:
+        failure = describe(error)
+        return end(session, unit, states.FAILED, one_line(failure), details=failure)
+    if outcome is not None:
+        report(session, unit, outcome)
+    return outcome
+
+
+def policy_caches(unit: Unit) -> bool:
+    """Whether the cache has a say. A target is its own cache."""
+    policy = unit.definition.policy
+    return policy.cache is not None and policy.target is None
+
+
+def _key_of(session: Session, unit: Unit) -> Key:
+    if keys.rule_of(unit.definition).key is None:
+        return cached.key_of(session, unit)
+    return cached.key_of(session, unit, cached.by_values(unit, *bind(session, unit)))
+
+
 def find_target(session: Session, unit: Unit) -> Outcome | None:
-    """The outcome that a valid target gives: one made by the same code from the same inputs, in whatever run."""
+    """The outcome that a valid target gives: one made by the same code from the same inputs, in whatever run.
+
+    Raises
+    ------
+    CacheError
+        The task has a `cache`, and an argument has no digest.
+    """
     path = render_target(session.job, unit.definition, unit.path, unit.index)
+    try:
+        unit.key_made = key = _key_of(session, unit)
+    except Exception as error:
+        if unit.definition.policy.cache is not None:
+            raise
+        unit.why = f"its inputs cannot be compared: {error}"  # nobody asked for more than a file
+        return None
     reference = session.job.store.find_target(path)
-    if reference is None:
-        return None
-    made_by = session.job.store.target_meta(path)
+    made_by = {} if reference is None else session.job.store.target_meta(path)
+    unit.why = keys.stale(made_by, key, keys.rule_of(unit.definition).expires, time.time())
     same_run = made_by.get("run") == session.job.run_id and made_by.get("path") == unit.path
-    inputs = inputs_digest(unit)
-    if not same_run and (
-        made_by.get("code") != unit.definition.code or inputs is None or made_by.get("inputs") != inputs
-    ):
+    if not unit.why and not same_run and cached.is_refreshed(session, unit):
+        unit.why = "the run was told to refresh it"
+    if reference is None or (unit.why and not same_run):
         return None
-    outcome = Outcome(
+    return Outcome(
         states.SUCCESS if same_run else states.CACHED,
         reference=reference,
         message="committed before" if same_run else f"target {path} is up to date",
     )
-    report(session, unit, outcome)
-    return outcome
 
 
 def commit_one(session: Session, unit: Unit, value: object) -> Outcome:
@@ -157,7 +194,7 @@ def commit_one(session: Session, unit: Unit, value: object) -> Outcome:
     policy, store = unit.definition.policy, session.job.store
     if policy.target is not None:
         path = render_target(session.job, unit.definition, unit.path, unit.index)
-        meta = {**meta_of(session, unit), "inputs": inputs_digest(unit)}
+        meta = {**meta_of(session, unit), **keys.told(unit.key_made, unit.why)}
         serializer = None if policy.serializer == "auto" else policy.serializer
         return Outcome(states.SUCCESS, value, store.put_target(path, value, serializer=serializer, meta=meta).reference)
     if not policy.persist:
@@ -203,3 +240,13 @@ def report(session: Session, unit: Unit, outcome: Outcome) -> None:
             worker=session.worker,
         )
     )
+
+
+def end(
+    session: Session, unit: Unit, type: str, message: str, *, details: Mapping[str, object] | None = None
+) -> Outcome:
+    """A task run ends without a value."""
+    session.emit(
+        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker)
+    )
+    return Outcome(type, message=message)

@@ -7,6 +7,7 @@ process registered, so that threads use the user's own objects and nothing is pi
 from __future__ import annotations
 
 import atexit
+import functools
 import io
 import os
 import pickle
@@ -25,7 +26,7 @@ from dataflow.events import Event, Packed
 from dataflow.graph import Graph
 
 if TYPE_CHECKING:
-    from dataflow_storage import ResultStore
+    from dataflow_storage import CacheIndex, ResultStore
 
 FLUSH_SECONDS = 0.05
 FLUSH_EVENTS = 1000
@@ -65,6 +66,10 @@ class Job:
         Whether prints of bodies are log lines where their task does not say.
     grace : float
         Seconds between SIGTERM and SIGKILL at a timeout.
+    keyed : bool
+        Some task of the run is cached or has a target, so that it matters what values count as.
+    refresh : bool or tuple of str
+        What must not be taken from the cache: all, or tasks by name or path.
     control : Control
         The driver's word, in its own process.
     """
@@ -78,6 +83,8 @@ class Job:
     channel: Channel
     log_prints: bool
     grace: float
+    keyed: bool = False
+    refresh: bool | tuple[str, ...] = False
     control: Control = field(default_factory=Control)
 
 
@@ -110,6 +117,13 @@ class Session:
         if found is None:
             found = self._groups[token] = cast(Group, _load(token))
         return found
+
+    @functools.cached_property
+    def cache(self) -> CacheIndex:
+        """The cache, as this process knows it."""
+        from dataflow_storage import CacheIndex
+
+        return CacheIndex(self.job.store)
 
     @property
     def is_local(self) -> bool:

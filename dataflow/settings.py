@@ -31,8 +31,7 @@ def _config() -> ModuleType:
             config = importlib.import_module("dask.config")
         finally:
             del sys.modules["dask"]
-    defaults = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text(encoding="utf-8"))
-    config.update_defaults(defaults)
+    config.update_defaults(yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text(encoding="utf-8")))
     return config
 
 
@@ -49,7 +48,11 @@ def get(name: str) -> object:
     >>> get("tasks.grace")
     3.0
     """
-    value: object = _config().get(f"dataflow.{name}")
+    try:
+        value: object = _config().get(f"dataflow.{name}")
+    except KeyError:  # a `with dask.config.set(...)` around the first look took our defaults away when it was left
+        _config.cache_clear()
+        value = _config().get(f"dataflow.{name}")
     return value
 
 

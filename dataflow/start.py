@@ -6,10 +6,11 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 
-from dataflow import settings, states
+from dataflow import prune, settings, states
 from dataflow.assignment import Assignment
 from dataflow.definition import Hook
 from dataflow.engine import Driver
+from dataflow.errors import OptionError
 from dataflow.graph import Graph
 from dataflow.names import readable_name
 from dataflow.outputs import stored_graph, stored_outputs
@@ -28,6 +29,7 @@ def start(
     hooks: Mapping[str, Hook] | None = None,
     log_prints: bool | None = None,
     parameters: Mapping[str, object] | None = None,
+    refresh: object = False,
 ) -> Run:
     """Put a graph on record as a run and begin to drive it.
 
@@ -43,7 +45,11 @@ def start(
         Of the flow.
     parameters : mapping, optional
         The parameters as plain JSON data, secrets masked.
+    refresh : bool or sequence of str
+        What must be made anew although the cache has it: all, or tasks by name or path.
     """
+    anew = _names(refresh)
+    prune.check(graph, anew)
     chosen = choose_executor(executor)
     store = open_runs()
     now = time.time()
@@ -83,6 +89,16 @@ def start(
             hooks=hooks or {},
             view=run._view,
             log_prints=prints,
+            refresh=anew,
         )
     )
     return run
+
+
+def _names(refresh: object) -> bool | tuple[str, ...]:
+    if isinstance(refresh, bool) or not refresh:
+        return bool(refresh)
+    names = (refresh,) if isinstance(refresh, str) else refresh
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+        raise OptionError("run", "refresh", refresh, "True, or names of tasks")
+    return tuple(names)

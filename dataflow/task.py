@@ -231,10 +231,16 @@ def _definition(fn: Callable[P, R], options: Mapping[str, object]) -> Definition
     outputs = options.get("outputs", _count_outputs(fn))
     if not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1:
         raise OptionError(where, "outputs", outputs, "a whole number, at least 1")
+    policy = make_policy(where, {k: v for k, v in options.items() if k in POLICY_OPTIONS})
+    for ignored in policy.cache.ignore if policy.cache else ():
+        if ignored not in (names := signature_of(fn).parameters):
+            raise OptionError(
+                where, "ignore", ignored, f"names of its arguments, {', '.join(names) or 'and it has none'}"
+            )
     return Definition(
         name=str(name),
         fn=fn,
-        policy=make_policy(where, {k: v for k, v in options.items() if k in POLICY_OPTIONS}),
+        policy=policy,
         version=typing.cast("str | None", options.get("version")),
         tags=tuple(typing.cast("Sequence[str]", options.get("tags") or ())),
         description=str(options.get("description") or inspect.getdoc(fn) or ""),

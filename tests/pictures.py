@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from dataflow import Node, flow, task
-from dataflow.flow import FlowGraph
+from dataflow.flow_graph import FlowGraph
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -16,14 +16,22 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("delays_by_carrier", "delays_by_hour", "delays_by_weather")
 
 
-def run(executor: str, out: Path) -> tuple[str, Path]:
-    """What the script prints, and the folder of its run."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "executors", ROOT / "storage")))}
-    command = [sys.executable, str(ROOT / "examples" / "flights.py"), "--executor", executor, "--out", str(out)]
-    done = subprocess.run(command, env=env, cwd=out.parent, capture_output=True, text=True, timeout=240, check=False)
+def python(folder: Path, *arguments: str, **more: str) -> str:
+    """What a Python process prints that is as fresh as a user's."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "executors", ROOT / "storage")))
+    env = {**os.environ, "PYTHONPATH": path, "DATAFLOW_HOME": str(folder / "home"), **more}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=env, cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = out.iterdir()
-    return done.stdout, folder
+    return done.stdout
+
+
+def run(executor: str, folder: Path, out: str = "out", **more: str) -> tuple[str, Path]:
+    """What the script prints, and the folder of its outputs."""
+    folder.mkdir(exist_ok=True)
+    script = str(ROOT / "examples" / "flights.py")
+    return python(folder, script, "--executor", executor, "--out", out, **more), folder / "out"
 
 
 def row(printed: str, task: str) -> tuple[int, int, str]:
@@ -57,3 +65,29 @@ def test_same_on_threads_and_processes(tmp_path: Path) -> None:
     for name, table in tables.items():
         pd.testing.assert_frame_equal(pd.read_parquet(theirs / f"{name}.parquet"), table, check_exact=True)
     assert (theirs / "report.json").read_bytes() == (ours / "report.json").read_bytes()
+
+
+@pytest.mark.timeout(500)
+def test_with_its_results_on_s3_a_second_run_computes_nothing_and_says_why(tmp_path: Path) -> None:
+    from tests.storage import servers
+
+    (tmp_path / "s3").mkdir()
+    server = servers.or_skip(servers.s3, tmp_path / "s3")
+    try:
+        settings = {
+            "DASK_DATAFLOW__RESULTS__URL": f"{server.url}/flights",
+            "DASK_DATAFLOW__RESULTS__STORAGE_OPTIONS": repr(dict(server.options)),
+        }
+        home = tmp_path / "runs"
+        first, _ = run("threads", home, f"{server.url}/out", **settings)
+        assert row(first, "missing_weather") == (12, 0, "9 Success, 3 Skipped")
+        again, _ = run("threads", home, f"{server.url}/out", **settings)
+        told = re.findall(r"^(\S+) +\d+ +(?:\d+)?  (\d.*)$", again, re.MULTILINE)
+        assert len(told) == 20
+        assert {re.sub(r"\d+ ", "", states) for _, states in told} == {"Cached", "Cached, Skipped"}
+        why = python(
+            home, "-c", "import dataflow.cli; dataflow.cli.main()", "explain", "@last", **settings
+        ).splitlines()
+        assert all(re.search(r": it (did not run: (made by|target) |is skipped: )", line) for line in why), why
+    finally:
+        server.stop()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataflow import Fail, Missing, Retry, Skip, context, flatten, flow, task, triggers, unmapped
+from dataflow import Fail, Missing, Retry, Skip, cache, context, flatten, flow, task, triggers, unmapped
 
 SOON = 0.002  # seconds: a delay that is one
 
@@ -178,17 +178,20 @@ class Writer:
         Called by each body, in this process.
     hook : callable, optional
         The `on_state` hook of the tasks of the outermost scope.
+    cached : str
+        What sets the results of this program's tasks apart in the cache; empty: none is cached.
     """
 
     ledger: Path | None
     ring: Callable[[], object] | None = None
     hook: Callable[[object, object], object] | None = None
+    cached: str = ""
     tasks: dict[Work, Any] = field(default_factory=dict)
     flows: dict[tuple[Branch, bool], Any] = field(default_factory=dict)
 
     def flow(self, program: Scope, **options: Any) -> Any:
         """The flow; nothing has run."""
-        inner = Writer(self.ledger, self.ring)
+        inner = Writer(self.ledger, self.ring, cached=self.cached)
 
         def written() -> object:
             return self.scope(program, (), inner)
@@ -224,6 +227,8 @@ class Writer:
                 persist=work.persist,
                 batch=work.batch,
                 on_state=self.hook,
+                # The same work is the same code, wherever the program calls it.
+                cache=cache(version=repr(work), scope=self.cached) if self.cached and work.persist else False,
             )(body_of(work, self.ledger, self.ring))
         return self.tasks[work]
 
@@ -239,7 +244,7 @@ class Writer:
         return self.flows[branch, deferred]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Writer, (self.ledger,)  # what travels to another process rings no bell there
+        return Writer, (self.ledger, None, None, self.cached)  # what travels to another process rings no bell there
 
 
 def refers(arg: object) -> bool:

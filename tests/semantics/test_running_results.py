@@ -271,3 +271,39 @@ def test_a_run_that_nobody_has_is_not_found() -> None:
         get_run("@last")
     with pytest.raises(LookupError, match="no-such-run"):
         get_run("no-such-run")
+
+
+def test_a_retry_makes_a_lost_result_again_where_it_is_needed(executor: Any, ledger: Ledger) -> None:
+    @task
+    def source() -> int:
+        ledger.mark("source")
+        return 20
+
+    @task
+    def parts(n: int) -> list[int]:
+        ledger.mark("parts")
+        return [n, n + 1]
+
+    @task
+    def double(n: int) -> int:
+        ledger.mark(f"double {n}")
+        return 2 * n
+
+    @task
+    def last(numbers: list[int]) -> int:
+        if ledger.counts()["last"] == 0:
+            ledger.mark("last")
+            raise ValueError("not yet")
+        return sum(numbers)
+
+    @flow
+    def chain() -> object:
+        return last(double.map(parts(source())))
+
+    run: Any = chain.run(executor=executor, raise_on_failure=False)
+    assert run.state.type == "Failed"
+    for path in {child.reference.url for child in run["double"]} | {run["source"].reference.url}:
+        Path(path).unlink()
+    run.retry(executor=executor)
+    assert run.result() == 82
+    assert ledger.counts() == {"source": 1, "parts": 1, "double 20": 2, "double 21": 2, "last": 1}

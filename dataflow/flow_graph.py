@@ -1,0 +1,138 @@
+"""A graph that can run, draw itself, and show itself in a notebook: what calling a flow gives."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflow.definition import Hook
+from dataflow.graph import Graph
+from dataflow.parameters import masked
+
+if TYPE_CHECKING:
+    from dataflow.run import Run
+
+
+class Runnable(typing.Protocol):
+    """What a graph asks of the flow that built it."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def signature(self) -> inspect.Signature: ...
+    @property
+    def settings(self) -> Mapping[str, object]: ...
+    @property
+    def hooks(self) -> Mapping[str, Hook]: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FlowGraph(Graph):
+    """A Graph that knows the flow that built it, and so how to run.
+
+    Parameters
+    ----------
+    source : Flow
+        The flow.
+    """
+
+    source: Runnable
+
+    def run(
+        self,
+        *,
+        executor: object = None,
+        results: str | None = None,
+        refresh: bool | Sequence[str] = False,
+        raise_on_failure: bool = True,
+    ) -> Run:
+        """Run to the end and return the run.
+
+        Parameters
+        ----------
+        executor : Executor, str, Client, cluster or None
+            Where: "sync", "threads", "processes", an address …; by default the flow's, else the configured one.
+        results : str, optional
+            URL of the result store; by default the flow's, else the configured one.
+        refresh : bool or sequence of str
+            Make anew what the cache or targets have: all of it, or these tasks, by name or path.
+        raise_on_failure : bool
+            Raise `RunFailed` where the run does not succeed.
+
+        Raises
+        ------
+        RunFailed
+            The run did not succeed.
+        """
+        from dataflow.run import finish
+
+        return finish(self.submit(executor=executor, results=results, refresh=refresh).wait(), raise_on_failure)
+
+    def submit(
+        self, *, executor: object = None, results: str | None = None, refresh: bool | Sequence[str] = False
+    ) -> Run:
+        """Begin to run, and return the run at once."""
+        from dataflow.run import launch
+        from dataflow.start import start
+
+        options = self.source.settings
+        prints = options.get("log_prints")
+        run = start(
+            self,
+            executor=options.get("executor") if executor is None else executor,
+            results=results if results is not None else typing.cast("str | None", options.get("results")),
+            tags=typing.cast("Sequence[str]", options.get("tags", ())),
+            version=self.source.version,
+            hooks=self.source.hooks,
+            log_prints=typing.cast("bool | None", prints),
+            parameters=masked(self.parameters),
+            refresh=refresh,
+        )
+        launch(run)
+        return run
+
+    async def arun(
+        self,
+        *,
+        executor: object = None,
+        results: str | None = None,
+        refresh: bool | Sequence[str] = False,
+        raise_on_failure: bool = True,
+    ) -> Run:
+        """As `run`, for asynchronous code."""
+        import asyncio
+
+        return await asyncio.to_thread(
+            self.run, executor=executor, results=results, refresh=refresh, raise_on_failure=raise_on_failure
+        )
+
+    def visualize(self, path: str | None = None, format: str | None = None) -> str:
+        """Draw the graph; nothing runs.
+
+        Parameters
+        ----------
+        path : str, optional
+            A file to write: .svg, .mmd (Mermaid), .dot, .json or .txt.
+        format : str, optional
+            "svg", "mermaid", "dot", "json" or "text"; by default what the path's suffix says, else "svg".
+
+        Returns
+        -------
+        str
+            The text of the picture.
+        """
+        from dataflow.draw import draw, format_of
+
+        drawn = draw(self, format or ("svg" if path is None else format_of(str(path))))
+        if path is not None:
+            Path(path).write_text(drawn, encoding="utf-8")
+        return drawn
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from dataflow.draw import mimebundle
+
+        return mimebundle(self)
