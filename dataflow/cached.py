@@ -21,6 +21,7 @@ from dataflow_storage import Entry, StoreUnavailable
 
 CLAIM_SECONDS = 600.0  # so long a machine that went down amid a body may hold up others
 POLL_SECONDS = 0.05
+NO_RESULT = "no result of this code and these inputs"
 
 
 def key_of(session: Session, unit: Unit, values: Mapping[str, object] | None = None) -> Key:
@@ -93,7 +94,7 @@ def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: 
         return None
     entry = session.cache.find(key.folder, key.hex, fresh=fresh)
     if entry is None:
-        unit.why = "no result of this code and these inputs"
+        unit.why = NO_RESULT
         return None
     unit.why = denied(entry, keys.rule_of(unit.definition).expires, time.time())
     reference = entry.reference

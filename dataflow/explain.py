@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow import keys, states
-from dataflow.cached import told
+from dataflow.cached import NO_RESULT, told
 from dataflow.events import NO_INDEX, label
 from dataflow.run import Run
 from dataflow_storage import CacheIndex, Entry, Reference
@@ -133,6 +133,8 @@ class Explainer:
         if mine is None:
             return "the cache has forgotten its result since, and why it was made", "", ()
         identity, entry = mine
+        if entry.why != NO_RESULT:  # there was one, and a rule denied it
+            return entry.why, "", ()
         before = [found for found in entries if found[1].created < entry.created and found[1].run != self._run.id]
         if not before:
             return "it is the first result of this task", "", ()

@@ -17,10 +17,14 @@ VERBS = {
     "ls": ("dataflow.cli.ls", "List runs, newest first."),
     "show": ("dataflow.cli.show", "Show a run, a task of it, or one child of a mapped task."),
     "logs": ("dataflow.cli.logs", "Print the log lines of a run or a task."),
-    "result": ("dataflow.cli.result", "Print what a run or a task returned."),
+    "result": ("dataflow.cli.result", "Print or save what a run or a task returned."),
+    "explain": ("dataflow.cli.explain", "Say why a task ran again, or why it did not."),
+    "cache": ("dataflow.cli.cache", "List, forget and explain cached results."),
+    "results": ("dataflow.cli.results", "List stored results."),
+    "prune": ("dataflow.cli.prune", "Delete old runs and their results."),
     "graph": ("dataflow.cli.graph", "Draw a flow without running it."),
 }
-ALIASES = {"list": "ls", "runs": "ls", "inspect": "show", "describe": "show", "log": "logs", "results": "result"}
+ALIASES = {"list": "ls", "runs": "ls", "inspect": "show", "describe": "show", "log": "logs"}
 
 
 class Verbs(click.Group):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import click
 
 from dataflow.cli import data, problems
+from dataflow.cli.durations import Duration
 from dataflow.cli.explain import command as explain
 from dataflow.cli.terminal import Printer, day
 from dataflow.errors import did_you_mean
 from dataflow.places import open_results
-from dataflow.retries import as_seconds
 from dataflow.settings import results_url
 from dataflow_storage import CacheIndex
 
@@ -74,7 +74,7 @@ def _row(index: CacheIndex, folder: str) -> dict[str, object]:
 @command.command("rm", short_help="Forget what is cached of a task.")
 @click.argument("tasks", nargs=-1, metavar="TASK...")
 @click.option("--all", "everything", is_flag=True, help="Of every task.")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only results older than this.")
+@click.option("--older-than", type=Duration(), metavar="AGE", help="Only results older than this: 30d, 12h, 45m, 90s.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be forgotten.")
 @url_option
 def rm(tasks: tuple[str, ...], everything: bool, older_than: float | None, dry_run: bool, url: str | None) -> None:
@@ -88,7 +88,7 @@ def rm(tasks: tuple[str, ...], everything: bool, older_than: float | None, dry_r
         if task not in known:
             hint = did_you_mean(task, known).strip() or "dataflow cache ls lists them."
             raise problems.Refused(f"nothing is cached of a task {task!r}", hint)
-    limit = None if older_than is None else time.time() - (as_seconds(older_than) or 0.0)
+    limit = None if older_than is None else time.time() - older_than
     gone = 0
     for folder in folders:
         if everything or folder.rpartition(".")[0] in tasks:

@@ -18,7 +18,7 @@ from dataflow.catalog import AnyFlow, load
 from dataflow.cli import data, problems
 from dataflow.cli.parameters import fitted, parse
 from dataflow.cli.terminal import Printer, took, width
-from dataflow.flow import FlowGraph
+from dataflow.flow_graph import FlowGraph
 from dataflow.run import Run
 
 POLL = 0.25
@@ -43,6 +43,8 @@ CODES = {
     "--executor", metavar="WHERE", help="sync, threads, threads:4, processes, processes:4 or a scheduler's address."
 )
 @click.option("--results", metavar="URL", help="Where results are stored.")
+@click.option("--refresh", "fresh", multiple=True, metavar="TASK", help="Make this anew although it is cached.")
+@click.option("--refresh-all", is_flag=True, help="Make everything anew.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Cancel the run after this."
 )
@@ -54,6 +56,8 @@ def command(
     params: tuple[str, ...],
     executor: str | None,
     results: str | None,
+    fresh: tuple[str, ...],
+    refresh_all: bool,
     timeout: float | None,
     quiet: bool,
     full_traceback: bool,
@@ -74,7 +78,7 @@ def command(
     graph = build(found, fitted(found, given))
     printer = Printer(sys.stderr)
     with _interrupts() as pressed:
-        run = graph.submit(executor=executor, results=results)
+        run = graph.submit(executor=executor, results=results, refresh=refresh_all or fresh)
         timed_out = _watch(run, pressed, printer, quiet, output, timeout)
     _raise_early(run)
     return _conclude(

@@ -154,6 +154,28 @@ def took(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def amount(size: float) -> str:
+    """Bytes for people.
+
+    >>> amount(0), amount(999), amount(1500), amount(123_456_789)
+    ('0 B', '999 B', '1.5 kB', '123 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+
+
+def several(n: int, word: str, plural: str = "") -> str:
+    """A count with its noun.
+
+    >>> several(1, "run"), several(1200, "run"), several(0, "entry", "entries")
+    ('1 run', '1,200 runs', '0 entries')
+    """
+    return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
 def clock(moment: float) -> str:
     """The time of day, local."""
     return time.strftime("%H:%M:%S", time.localtime(moment))

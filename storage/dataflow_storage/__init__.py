@@ -18,6 +18,7 @@ from dataflow_storage.errors import (
 )
 
 if TYPE_CHECKING:
+    from dataflow_storage.cache import CacheIndex, Entry
     from dataflow_storage.references import Committed, Reference
     from dataflow_storage.results import ResultStore
     from dataflow_storage.runs import RunStore
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmbiguousRun",
+    "CacheIndex",
     "Committed",
+    "Entry",
     "Reference",
     "ResultCorrupt",
     "ResultMissing",
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "CacheIndex": "cache",
+    "Entry": "cache",
     "Committed": "references",
     "Reference": "references",
     "ResultStore": "results",

@@ -14,6 +14,7 @@ __all__ = [
     "AttemptRow",
     "Batch",
     "HookRow",
+    "Leftover",
     "LogRow",
     "NodeRow",
     "RunRow",
@@ -191,3 +192,14 @@ class ArtifactRow:
     url: str | None
     details: Mapping[str, object] | None
     time: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leftover:
+    """A run whose record was deleted, and whose results may still be there."""
+
+    id: str
+    name: str
+    flow: str
+    results_url: str | None
+    deleted: float  # when its record was

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 __all__ = ["HEAD", "METADATA", "VERSIONS", "Json"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision: what a database must carry in `alembic_version`."""
 
 METADATA = MetaData()
@@ -222,6 +222,18 @@ HOOKS = Table(
     Column("error", Text),
     Column("time", Double, nullable=False),
     Index("ix_hooks_run", "run_id", "seq"),
+)
+
+# Runs whose record was deleted, and whose results may still be there: for others need them, or the deleting broke off.
+LEFTOVERS = Table(
+    "leftovers",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    _filled("name", Text, ""),
+    _filled("flow", Text, ""),
+    Column("results_url", Text),
+    Column("deleted", Double, nullable=False),
+    _filled("swept", Integer, 0),  # 1: no other table knows the run any more
 )
 
 # Alembic's own table, as Alembic would make it: a new database is stamped without importing Alembic.

