@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from dataflow.context import Secret
 from dataflow.events import LogLine, label
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
+from dataflow.owners import is_gone, owner
 from dataflow.session import Session
 from dataflow.structure import replace
 from dataflow_storage import Entry, StoreUnavailable
@@ -118,9 +117,9 @@ def told(entry: Entry) -> str:
 
 def wait_for_others(session: Session, unit: Unit, key: Key) -> Outcome | None:
     """Claim the key, or wait while another run computes it. The outcome that it made, or None: ours to make."""
-    owner, pause = f"{socket.gethostname()}:{os.getpid()}:{session.token}:{unit.key}", POLL_SECONDS
+    mine, pause = owner(f"{session.token}:{unit.key}"), POLL_SECONDS
     waited = False
-    while not session.cache.claim(key.hex, owner, CLAIM_SECONDS):
+    while not session.cache.claim(key.hex, mine, CLAIM_SECONDS, is_gone):
         waited = True
         if session.job.control.cancelled:
             return None

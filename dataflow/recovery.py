@@ -4,15 +4,14 @@ live to hear of.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dataflow import states
 from dataflow.events import NO_INDEX, label
+from dataflow.owners import is_gone, owner
 from dataflow.works import Known
 from dataflow_storage import Reference, ResultStore, RunStore
 from dataflow_storage.runs import RunHeld
@@ -33,29 +32,11 @@ def claim(runs: RunStore, run_id: str) -> int:
         Somebody else drives the run.
     """
     try:
-        return runs.claim(run_id, _owner(), seconds=LEASE_SECONDS)
+        return runs.claim(run_id, owner(uuid.uuid4().hex[:8]), seconds=LEASE_SECONDS)  # two drivers here are two owners
     except RunHeld as held:
-        if not _is_gone(held.owner):
+        if not is_gone(held.owner):
             raise
         return runs.claim(run_id, held.owner, seconds=LEASE_SECONDS)
-
-
-def _owner() -> str:
-    # Two drivers in one process are two owners.
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
-def _is_gone(owner: str) -> bool:
-    import psutil
-
-    host, _, rest = owner.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    try:
-        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)

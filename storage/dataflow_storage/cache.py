@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dataflow_storage.errors import ResultCorrupt, ResultMissing
@@ -231,7 +231,7 @@ class CacheIndex:
 
     # Claims -----------------------------------------------------------------------------------------------------------
 
-    def claim(self, key: str, owner: str, seconds: float) -> bool:
+    def claim(self, key: str, owner: str, seconds: float, is_gone: Callable[[str], bool] = lambda owner: False) -> bool:
         """Say that this key is being computed, unless somebody else has said so.
 
         Parameters
@@ -242,6 +242,8 @@ class CacheIndex:
             Who says so; the same may say so again.
         seconds : float
             How long it counts.
+        is_gone : callable
+            Tells of another owner whether it is known to be gone: its claim does not count.
         """
         place = f"claims/{key}"
         until = time.time() + seconds
@@ -255,7 +257,8 @@ class CacheIndex:
                 continue
             if isinstance(said, dict) and said.get("owner") == owner:
                 return True
-            if isinstance(said, dict) and float(said.get("until", 0)) > time.time():
+            waits = isinstance(said, dict) and float(said.get("until", 0)) > time.time()
+            if isinstance(said, dict) and waits and not is_gone(str(said.get("owner"))):
                 return False
             self.results.delete(place)
         return False

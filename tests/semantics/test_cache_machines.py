@@ -1,4 +1,4 @@
-"""The cache between processes that share nothing but the result store: other homes, other hash seeds, other executors."""
+"""The cache between processes that share nothing but the result store: other homes, hash seeds and executors."""
 
 from __future__ import annotations
 
@@ -79,3 +79,34 @@ def test_a_result_serves_other_machines_whatever_their_hash_seed(tmp_path: Path)
     assert first == ([18, [1, 2]], {"Success"})
     assert run("two", "2", "processes:1") == ([18, [1, 2]], {"Cached"})
     assert run("three", "random", "sync") == ([18, [1, 2]], {"Cached"})
+
+
+KILLED = """
+import os, signal, sys
+from dataflow import flow, task
+
+@task(cache=True)
+def slow(marker):
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+@flow
+def uses(marker):
+    return slow(marker)
+
+if __name__ == "__main__":
+    print(uses.run(sys.argv[1], executor="threads").result())
+"""
+
+
+def test_nobody_waits_for_a_process_that_was_killed_while_it_computed(tmp_path: Path) -> None:
+    (tmp_path / "uses.py").write_text(KILLED)
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "executors", ROOT / "storage")))
+    env = {**os.environ, "PYTHONPATH": path, "DATAFLOW_HOME": str(tmp_path / "home")}
+    command = [sys.executable, str(tmp_path / "uses.py"), str(tmp_path / "marker")]
+    killed = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -9
+    again = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert again.stdout.strip() == "7", again.stderr
