@@ -16,7 +16,7 @@ from dataflow.outcome import Outcome
 from dataflow.owners import is_gone, owner
 from dataflow.session import Session
 from dataflow.structure import replace
-from dataflow_storage import Entry, StoreUnavailable
+from dataflow_storage import Entry, Reference, StoreUnavailable
 
 CLAIM_SECONDS = 600.0  # so long a machine that went down amid a body may hold up others
 POLL_SECONDS = 0.05
@@ -98,10 +98,16 @@ def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: 
     unit.why = denied(entry, keys.rule_of(unit.definition).expires, time.time())
     reference = entry.reference
     if not unit.why and reference is None:
-        return Outcome(states.SKIPPED, message=f"{entry.skipped} ({told(entry)})")
-    if not unit.why and reference is not None and not trust and not session.job.store.holds(reference):
+        return Outcome(states.SKIPPED, message=entry.skipped)
+    if not unit.why and reference is not None and not trust and not _holds(session, reference):
         unit.why = f"the result that run {entry.run[:8]} made is not there any more"
     return None if unit.why else Outcome(states.CACHED, reference=reference, message=told(entry))
+
+
+def _holds(session: Session, reference: Reference) -> bool:
+    if reference.url not in session.held and session.job.store.holds(reference):
+        session.held.add(reference.url)
+    return reference.url in session.held
 
 
 def denied(entry: Entry, expires: float | None, now: float) -> str:

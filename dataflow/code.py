@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from dataflow.canonical.frames import Around
 from dataflow.canonical.reach import Reach, hash_parts
@@ -40,7 +42,8 @@ def parts(fn: Callable[..., object]) -> dict[str, str]:
 def hash_of(found: Mapping[str, str]) -> str:
     """The `code_hash` of a function with these `parts`."""
     home = next(iter(found)).partition(".")[0]
-    return hash_parts({name.removeprefix(f"{home}."): digest for name, digest in found.items()})[:16]
+    relative = {name.removeprefix(f"{home}.") if name.startswith(f"{home}.") else f"/{name}": name for name in found}
+    return hash_parts({name: found[full] for name, full in relative.items()})[:16]
 
 
 def unhashable(fn: Callable[..., object]) -> list[str]:
@@ -58,3 +61,18 @@ def unhashable(fn: Callable[..., object]) -> list[str]:
 
 def _reach(fn: Callable[..., object]) -> Reach:
     return Reach(fn, Around(None, encode))
+
+
+def module_of(fn: Callable[..., object]) -> str:
+    """The module that a function was written in; a script has the same name as when it is imported.
+
+    Examples
+    --------
+    >>> module_of(module_of)
+    'dataflow.code'
+    """
+    module = str(getattr(fn, "__module__", None) or type(fn).__module__)
+    if module != "__main__":
+        return module
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).stem if file else module

@@ -28,6 +28,7 @@ from dataflow.recovery import LEASE_SECONDS
 from dataflow.session import Control, Job
 from dataflow.works import Known
 from dataflow_executors.base import Done, Failed, Message, Sent
+from dataflow_storage import StoreUnavailable
 
 logger = logging.getLogger("dataflow")
 # How long events of a finished fragment may be on their way: they are shipped every 50 ms.
@@ -154,8 +155,13 @@ class Driver:
         self._ship({self._token: job})
         known = dict(past.known) if past else {}
         if job.keyed:
-            self._pruner = prune.Pruner(session.Session(self._token, job), work.graph, known)
-            self._pruned = self._pruner.prune()
+            self._pruner = prune.Pruner(
+                session.Session(self._token, job), work.graph, known, past.unneeded if past else frozenset()
+            )
+            try:
+                self._pruned = self._pruner.prune()
+            except StoreUnavailable as error:  # then tasks look for themselves
+                self._recorder.add_log(time.time(), logging.WARNING, f"the cache could not be read: {error}")
         return Plan(
             work.graph,
             run=self._token,

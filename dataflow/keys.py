@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,7 @@ def _identity(definition: Definition, flow: str) -> tuple[Mapping[str, object], 
     known: dict[str, tuple[Mapping[str, object], str]] = definition.__dict__.setdefault("_identities", {})
     if scope not in known:
         version = rule.version or definition.version
-        stands = f"version {version}" if version else f"code {definition.code}"
+        stands = f"version {version} of {code.module_of(definition.fn)}" if version else f"code {definition.code}"
         identity = {
             "name": definition.name,
             "stands": stands,
@@ -95,25 +95,27 @@ def _identity(definition: Definition, flow: str) -> tuple[Mapping[str, object], 
     return known[scope]
 
 
-def names_of(definition: Definition) -> tuple[str, ...]:
-    """Names of a task's positional arguments."""
-    names: tuple[str, ...] | None = definition.__dict__.get("_names")
+def names_of(definition: Definition) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names of a task's positional arguments, and of those that may be given by name."""
+    names: tuple[tuple[str, ...], frozenset[str]] | None = definition.__dict__.get("_names")
     if names is None:
         try:
-            parameters = inspect.signature(definition.fn).parameters.values()
+            parameters = list(inspect.signature(definition.fn).parameters.values())
         except ValueError:  # a builtin without one
-            parameters = ()  # type: ignore[assignment]
-        names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-        definition.__dict__["_names"] = names
+            parameters = []
+        names = definition.__dict__["_names"] = (
+            tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
+            frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)),
+        )
     return names
 
 
-def named(definition: Definition, args: Iterable[object], kwargs: Mapping[str, object]) -> dict[str, object]:
-    """Arguments by name; those of `*args` by their place."""
-    names = names_of(definition)
+def named(definition: Definition, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+    """Arguments by name; those of `*args` as ``*3``, by their place, those of `**kwargs` with ``**``."""
+    places, keywords = names_of(definition)
     return {
-        **{names[place] if place < len(names) else f"argument {place + 1}": value for place, value in enumerate(args)},
-        **kwargs,
+        **{places[n] if n < len(places) else f"*{n + 1}": value for n, value in enumerate(args)},
+        **{name if name in keywords else f"**{name}": value for name, value in kwargs.items()},
     }
 
 
@@ -165,8 +167,8 @@ def token(known: Known | Outcome) -> bytes | None:
     if isinstance(known, Outcome) and known.stands is not None:
         return known.stands
     if known.reference is not None:
-        return f"result {known.reference.digest}".encode()
-    return None if known.type in states.WITH_VALUE else f"no result: {known.type}".encode()
+        return f"result {known.reference.serializer} {known.reference.digest}".encode()
+    return None if known.type in states.WITH_VALUE else f"no result: {known.type} {known.message}".encode()
 
 
 def told(key: Key | None, why: str) -> dict[str, object]:
@@ -248,7 +250,8 @@ def structure(definition: Definition, arguments: Iterable[object], special: Spec
 def stored_as(value: object, serializer: str | Serializer) -> bytes | None:
     """What a value will count as once it is committed; None where it cannot be."""
     try:
-        return f"result {Coding(compress=False).encode(value, serializer).digest}".encode()
+        encoded = Coding(compress=False).encode(value, serializer)
+        return f"result {encoded.serializer} {encoded.digest}".encode()
     except SerializationError:
         return None
 

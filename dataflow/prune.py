@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dataflow import cached, keys, states
+from dataflow import cached, canonical, keys, states
 from dataflow.calls import Slot, Unit
 from dataflow.definition import Definition
 from dataflow.errors import RefreshError
@@ -16,6 +16,7 @@ from dataflow.events import NO_INDEX
 from dataflow.graph import Graph
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
+from dataflow.recovery import NOT_NEEDED
 from dataflow.results import find_target
 from dataflow.session import Session
 from dataflow.structure import find, replace
@@ -24,7 +25,6 @@ from dataflow.triggers import all_successful
 from dataflow.works import Known, is_each
 
 Who = tuple[str, int]
-NOT_NEEDED = "nobody needs it: what follows is there already"
 
 
 class _Unknown(Exception):
@@ -46,6 +46,7 @@ def check(graph: Graph, refresh: bool | tuple[str, ...]) -> None:
         for name in refresh:
             if name not in names:
                 raise RefreshError(name, names)
+    canonical.forget()
     checked: set[int] = set()
     for node in graph.nodes:
         if node.policy.cache is None:
@@ -53,6 +54,8 @@ def check(graph: Graph, refresh: bool | tuple[str, ...]) -> None:
         if id(node.definition) not in checked:
             checked.add(id(node.definition))
             keys.check(node.definition)
+        if keys.rule_of(node.definition).key is not None:
+            continue
         for index in _indices(node):
             arguments = keys.named(node.definition, node.args, node.kwargs)
             known = {name: _constant(value, index) for name, value in arguments.items() if name != STRICT}
@@ -94,12 +97,16 @@ class Pruner:
         What is to run.
     known : mapping
         Task runs that have ended already, where the run is taken up again.
+    unneeded : frozenset
+        Task runs that nobody needed when it was driven last.
 
     State: `found`, what need not run; `_outcomes`, what is known of each task run; `_gone`, results that are not there.
     """
 
-    def __init__(self, session: Session, graph: Graph, known: Mapping[Who, Known]) -> None:
-        self._session, self._graph, self._known = session, graph, known
+    def __init__(
+        self, session: Session, graph: Graph, known: Mapping[Who, Known], unneeded: frozenset[Who] = frozenset()
+    ) -> None:
+        self._session, self._graph, self._known, self._unneeded = session, graph, known, unneeded
         self._gone: set[str] = set()
         self._shipped: dict[int, Definition] = {}  # as workers get them: with the code as it is now
         self._targets: dict[Who, Outcome | None] = {}
@@ -111,7 +118,7 @@ class Pruner:
         while not self._forwards():
             pass
         found = {who: Known(one.type, one.message, one.reference) for who, one in self.found.items()}
-        return {**found, **self._backwards()} if found else {}
+        return {**found, **self._backwards()} if found or self._unneeded else {}
 
     def tidy(self) -> None:
         """What many tasks have noted in the cache one by one becomes one object."""
@@ -187,7 +194,7 @@ class Pruner:
         definition = self._shipped.get(id(node.definition))
         if definition is None:
             definition = self._shipped[id(node.definition)] = node.definition.shipped()
-        names = keys.names_of(definition)
+        names, _ = keys.names_of(definition)
         args = tuple(taken(names[i] if i < len(names) else "", value) for i, value in enumerate(node.args))
         kwargs = {name: taken(name, value) for name, value in node.kwargs.items() if name != STRICT}
         return Unit(definition, node.path, index, args, kwargs, upstream)
@@ -206,6 +213,8 @@ class Pruner:
             for up in node.upstream:
                 followers.setdefault(up, []).append(node)
         returned = set(self._graph.returned)
+        # What somebody only waits for is there for what it does, not for its value.
+        awaited = {up for node in self._graph.nodes for up in node.wait_for}
 
         def settled(node: Node, index: int | None) -> bool:
             """Whether a node, or of a map one child, need not run."""
@@ -214,7 +223,15 @@ class Pruner:
             if node.mapped and node.width is None:
                 return False
             places: Iterable[int] = _indices(node) if index is None else (index,)
-            return all(who in self.found or who in unused for who in ((node.path, place) for place in places))
+            return all(
+                who in self.found or who in unused or self._kept(who) for who in ((node.path, i) for i in places)
+            )
+
+        def is_refreshed(node: Node) -> bool:
+            return cached.is_refreshed(self._session, Unit(node.definition, node.path, NO_INDEX, (), {}, []))
+
+        def is_found(node: Node) -> bool:
+            return any(path == node.path for path, _ in self.found)
 
         def is_used(node: Node, index: int) -> bool:
             return any(
@@ -223,13 +240,20 @@ class Pruner:
             )
 
         for node in reversed(self._graph.nodes):
-            if node in returned or node not in followers or node.policy.target is not None:
+            if node in returned or node in awaited or node not in followers or node.policy.target is not None:
                 continue
             for index in _indices(node) if node.width is not None or not node.mapped else (NO_INDEX,):
                 who = node.path, index
-                if who not in self.found and who not in self._known and not is_used(node, index):
+                if who in self.found or who in self._known or is_refreshed(node) or is_used(node, index):
+                    continue
+                # A retry takes up what failed, needed or not; only what was left out before stays so.
+                if not self._known or who in self._unneeded or any(is_found(follower) for follower in followers[node]):
                     unused[who] = Known(states.SKIPPED, NOT_NEEDED)
         return unused
+
+    def _kept(self, who: Who) -> bool:
+        known = self._known.get(who)
+        return known is not None and (known.reference is not None or known.type not in states.WITH_VALUE)
 
 
 def _index_by_index(follower: Node, node: Node) -> bool:

@@ -18,6 +18,7 @@ from dataflow_storage.runs import RunHeld
 
 LEASE_SECONDS = 60.0
 _CHILD = re.compile(r"(?P<path>.*)\[(?P<index>\d+)\]\Z", re.DOTALL)
+NOT_NEEDED = "nobody needs it: what follows is there already"
 Who = tuple[str, int]
 
 
@@ -55,6 +56,8 @@ class Past:
         Attempts made.
     paused : frozenset
         Task runs that wait for a person.
+    unneeded : frozenset
+        Task runs that did not run since what would have used them was there: that may be otherwise now.
     listed : frozenset
         Paths of the nodes on record.
     """
@@ -64,6 +67,7 @@ class Past:
     found: Mapping[Who, Known]
     attempts: Mapping[Who, int]
     paused: frozenset[Who]
+    unneeded: frozenset[Who]
     listed: frozenset[str]
 
 
@@ -71,8 +75,11 @@ def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
     """Read what is known of a run."""
     rows = runs.task_runs(run_id)
     known: dict[Who, Known] = {}
+    unneeded = frozenset(
+        (row.path, row.idx) for row in rows if row.state == states.SKIPPED and row.message == NOT_NEEDED
+    )
     for row in rows:
-        if row.state in states.SUCCESSFUL:
+        if row.state in states.SUCCESSFUL and (row.path, row.idx) not in unneeded:
             reference = Reference.from_dict(row.reference) if row.reference else None
             known[row.path, row.idx] = Known(row.state, row.message, reference)
     for who in _reopened(run_id, runs, known, {(row.path, row.idx): row.state for row in rows}):
@@ -84,6 +91,7 @@ def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
         found=found,
         attempts={(row.path, row.idx): row.attempt for row in rows},
         paused=frozenset((row.path, row.idx) for row in rows if row.state == states.PAUSED),
+        unneeded=unneeded,
         listed=frozenset(runs.counts(run_id)),
     )
 

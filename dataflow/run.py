@@ -259,6 +259,7 @@ class Run:
                 hooks=hooks,
                 view=self._view,
                 log_prints=log_prints,
+                refresh=_refresh(row.details),
                 before=self.record.state,
             )
         )
@@ -304,6 +305,12 @@ def _is_hidden(row: TaskRunRow, node: NodeRow | None) -> bool:
     if node is None:
         return False
     return node.kind == "internal" or (node.kind == "map" and row.idx == NO_INDEX and node.width is not None)
+
+
+def _refresh(details: Mapping[str, object]) -> bool | tuple[str, ...]:
+    """What the run was told to make anew, when it was started."""
+    told = details.get("refresh", False)
+    return tuple(map(str, told)) if isinstance(told, list | tuple) else bool(told)
 
 
 def launch(run: Run) -> None:

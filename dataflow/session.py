@@ -92,6 +92,10 @@ class Session:
     """One process's part in one run."""
 
     def __init__(self, token: str, job: Job) -> None:
+        if job.keyed:
+            from dataflow import canonical
+
+            canonical.forget()
         self.token = token
         self.job = job
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -103,6 +107,7 @@ class Session:
         self._unsent: dict[str, bytes] = {}
         self._definitions: dict[str, Definition] = {}
         self._groups: dict[str, Group] = {}
+        self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 
     def definition(self, token: str) -> Definition:
         """A definition that was shipped."""

@@ -70,7 +70,7 @@ def start(
             "results_url": results_store.url,
             "outputs": stored_outputs(graph),
             "graph": stored_graph(graph),
-            "details": {},
+            "details": {"refresh": anew},
         }
     )
     run = Run(store, store.find(run_id), graph=graph)

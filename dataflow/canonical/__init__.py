@@ -4,7 +4,8 @@
 encode theirs with `frames`. `reach` reads what a function's code depends on.
 """
 
+from dataflow.canonical.reach import forget
 from dataflow.canonical.walk import digest
 from dataflow.errors import NotCanonical
 
-__all__ = ["NotCanonical", "digest"]
+__all__ = ["NotCanonical", "digest", "forget"]

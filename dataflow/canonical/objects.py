@@ -19,6 +19,7 @@ from typing import Any
 
 from dataflow.canonical.frames import Around, Encoded, Refused, Steps, frame, named, packed, text
 from dataflow.canonical.plain import SCALARS, attributes, items, pairs
+from dataflow.canonical.reach import class_of
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -138,14 +139,14 @@ VALUES: Mapping[type, Callable[[Any, Around], Encoded]] = {
 
 def member(value: enum.Enum, around: Around) -> Steps:
     """An enum's member: its class, its name and its value."""
-    return attributes(b"enum", [("name", value._name_), ("value", value._value_)], named(type(value)))
+    return attributes(b"enum", [("name", value._name_), ("value", value._value_)], class_of(value, around))
 
 
 def dataclass_instance(value: Any, around: Around) -> Steps:
     """A dataclass's instance: its class and its fields."""
     missing = object()
     found = [(field.name, getattr(value, field.name, missing)) for field in dataclasses.fields(value)]
-    return attributes(b"dataclass", [pair for pair in found if pair[1] is not missing], named(type(value)))
+    return attributes(b"dataclass", [pair for pair in found if pair[1] is not missing], class_of(value, around))
 
 
 def model(value: Any, around: Around) -> Steps:
@@ -154,7 +155,7 @@ def model(value: Any, around: Around) -> Steps:
     extra = sorted((value.__pydantic_extra__ or {}).items())
     private = sorted((value.__pydantic_private__ or {}).items())
     head = frame(b"sizes", b"%d %d %d" % (len(fields), len(extra), len(private)))
-    return attributes(b"model", [*fields, *extra, *private], named(type(value)), head)
+    return attributes(b"model", [*fields, *extra, *private], class_of(value, around), head)
 
 
 def tokenized(value: Any, around: Around) -> Steps:
@@ -170,7 +171,7 @@ def derived(value: Any, around: Around, content: Callable[[Any, Around], Encoded
     """An instance of a class that is built on a type with an encoding: its class, that encoding, and its attributes."""
     made = content(value, around)
     inside = made if isinstance(made, bytes) else (yield from made)
-    return (yield from attributes(b"instance", sorted(_state(value)), named(type(value)), inside))
+    return (yield from attributes(b"instance", sorted(_state(value)), class_of(value, around), inside))
 
 
 def _state(value: object) -> Iterator[tuple[str, object]]:

@@ -13,8 +13,10 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
+from weakref import WeakKeyDictionary
 
 from dataflow.canonical.bytecode import Scan, scan
 from dataflow.canonical.frames import Around, frame, named, packed, text
@@ -46,6 +48,36 @@ def is_task(value: object) -> bool:
         (base.__module__, base.__qualname__) in (("dataflow.task", "Task"), ("dataflow.flow", "Flow"))
         for base in type(value).__mro__
     )
+
+
+_classes: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+_reading = threading.local()
+
+
+def class_of(value: object, around: Around) -> bytes:
+    """What stands for the class of an instance: its name, and its code where it is the user's.
+
+    What was read once is not read again until `forget`.
+    """
+    kind = type(value)
+    if is_installed(kind.__module__):
+        return named(kind)
+    known = _classes.get(kind)
+    if known is None:
+        open_: set[type] = vars(_reading).setdefault("classes", set())
+        if kind in open_:  # it holds an instance of itself
+            return named(kind)
+        open_.add(kind)
+        try:
+            known = _classes[kind] = text(b"class", Reach(kind, around).hash()) + named(kind)
+        finally:
+            open_.discard(kind)
+    return known
+
+
+def forget() -> None:
+    """Read classes anew: what their methods reach may have changed since."""
+    _classes.clear()
 
 
 class Reach:
@@ -215,8 +247,11 @@ class Reach:
         # Its class's code counts too, where it is ours.
         kind = self._by_class(value)
         try:
-            made = self._encode(value)
+            made = self._state(value)
         except NotCanonical:
+            # A thing of an installed package is a tool, such as a logger or a client; what is the user's is data.
+            if self._is_own(type(value).__module__) or isinstance(value, dict | list | tuple | set | frozenset):
+                self.unhashable.append(self._short(f"{module}.{variable}").lstrip("/"))
             return kind
         if callable(value):  # what it wraps is a part
             return packed(b"callable", (made, kind))
@@ -225,6 +260,16 @@ class Reach:
             name = self._free(name)
             self.parts[name] = digest
         return packed(b"constant", (text(b"part", name), kind))
+
+    def _state(self, value: object) -> bytes:
+        """A value; of an instance of a plain class of the user's, what it holds."""
+        try:
+            return self._encode(value)
+        except NotCanonical:
+            kind = type(value)
+            if not self._is_own(kind.__module__) or any("__slots__" in vars(base) for base in kind.__mro__):
+                raise
+            return self._encode(vars(value))
 
     def _module(self, module: types.ModuleType, read: Scan, seen: set[str]) -> Iterable[bytes]:
         """What may be looked up in a module of ours: whatever has a name that the function uses."""

@@ -64,19 +64,28 @@ class Entry:
         return {**vars(self), "inputs": dict(self.inputs), "reference": reference}
 
     @staticmethod
-    def from_dict(data: Mapping[str, object]) -> Entry:
-        """Make an entry of what `to_dict` gave."""
-        told = data["reference"]
-        reference = Reference.from_dict(told) if isinstance(told, Mapping) else None
-        return Entry(**{**data, "reference": reference})  # type: ignore[arg-type]
+    def from_dict(data: object) -> Entry | None:
+        """Make an entry of what `to_dict` gave, there or in a later version; None of anything else."""
+        if not isinstance(data, Mapping):
+            return None
+        told = {name: value for name, value in data.items() if name in Entry.__dataclass_fields__}
+        reference = told.get("reference")
+        try:
+            if reference is not None:
+                told["reference"] = Reference.from_dict(reference)
+            return Entry(**told)
+        except TypeError:
+            return None
 
 
 @dataclass
 class _Folder:
-    """What was loaded of a folder: its entries, newest by key; the segments seen; when it was listed."""
+    """What was loaded of a folder: its entries, newest by key; the segments seen, and those that could be read; when it
+    was listed."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
     listed: float = float("-inf")
 
     def add(self, entry: Entry) -> None:
@@ -165,6 +174,7 @@ class CacheIndex:
         with self._lock:
             known = self._folders.setdefault(folder, _Folder())
             known.seen.add(key)
+            known.read.add(key)
             for entry in made:
                 known.add(entry)
 
@@ -184,10 +194,10 @@ class CacheIndex:
         before = {entry.key: entry for entry in self.entries(folder)}
         kept = [entry for key, entry in before.items() if doomed is not None and key not in doomed]
         with self._lock:
-            self._folders.pop(folder, None)
+            read = self._folders.pop(folder, _Folder()).read
         # The folder stays in the list of folders: another process may be about to add to it.
         self.add(folder, identity, kept)
-        for segment in segments:
+        for segment in segments if keys is None else read & set(segments):
             self.results.delete(segment)
         return len(before) - len(kept)
 
@@ -199,9 +209,9 @@ class CacheIndex:
                 known = self._folders.setdefault(folder, _Folder())
                 self._load(folder, known)
                 self._marked.add(folder)
-                entries, mine = list(known.entries.values()), known.seen & set(segments)
+                entries, mine = list(known.entries.values()), known.read & set(segments)
             self.add(folder, {}, entries)  # the folder is known
-            for segment in mine:  # what came after the look stays
+            for segment in mine:  # what came after the look stays, and what is signed with another key
                 self.results.delete(segment)
 
     def _load(self, folder: str, known: _Folder) -> None:
@@ -210,15 +220,19 @@ class CacheIndex:
             moved = False
             for key in self.results.keys(_place(folder)):
                 if key not in known.seen:
-                    known.seen.add(key)
                     rows = self._rows(key)
+                    known.seen.add(key)
                     moved = moved or rows is None
+                    if rows is not None:
+                        known.read.add(key)
                     for row in rows or ():
-                        known.add(Entry.from_dict(row))
+                        entry = Entry.from_dict(row)
+                        if entry is not None:
+                            known.add(entry)
             if not moved:
                 return
 
-    def _rows(self, key: str) -> list[dict[str, object]] | None:
+    def _rows(self, key: str) -> list[object] | None:
         """What a segment has; None: it was merged into another one meanwhile, or is damaged (which is reported)."""
         reference = self.results.find(key)
         if reference is None:

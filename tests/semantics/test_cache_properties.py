@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dataflow import states
-from dataflow.prune import NOT_NEEDED
+from dataflow.recovery import NOT_NEEDED
 from tests.semantics.drawing import programs
 from tests.semantics.oracle import Oracle
 from tests.semantics.programs import Scope, Writer
