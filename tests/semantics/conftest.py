@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import Counter
@@ -82,3 +83,23 @@ def executor(request: pytest.FixtureRequest) -> Any:
     if request.param == "sync":
         return "sync"
     return "threads:2" if request.param == "threads" else request.getfixturevalue("client")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A file for `mark` and `marks`: its path is plain data, so that cached tasks can name it."""
+    return tmp_path / "log.txt"
+
+
+@pytest.fixture(params=["sync", "threads", "cluster"])
+def place(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """The name of a kind of executor, and what `executor=` is given."""
+    if request.param == "cluster":
+        return "cluster", request.getfixturevalue("client")
+    return request.param, "sync" if request.param == "sync" else "threads:2"
+
+
+@pytest.fixture
+def ledgers(tmp_path: Path) -> Iterator[Path]:
+    """Paths for ledgers, each new."""
+    return (tmp_path / f"ledger-{number}.txt" for number in itertools.count())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,20 +17,6 @@ from tests.semantics.programs import Scope, Writer
 from tests.semantics.test_oracle import check, check_record, check_values, ran, wanted
 
 pytestmark = pytest.mark.timeout(600)  # a failure takes minutes to shrink
-
-
-@pytest.fixture(params=["sync", "threads", "cluster"])
-def place(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """The name of a kind of executor, and what `executor=` is given."""
-    if request.param == "cluster":
-        return "cluster", request.getfixturevalue("client")
-    return request.param, "sync" if request.param == "sync" else "threads:2"
-
-
-@pytest.fixture
-def ledgers(tmp_path: Path) -> Iterator[Path]:
-    """Paths for ledgers, each new."""
-    return (tmp_path / f"ledger-{number}.txt" for number in itertools.count())
 
 
 def shown(run: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -13,29 +12,7 @@ import pytest
 import dataflow
 from dataflow import cache, flow, task
 from dataflow.errors import CacheError, OptionError, RefreshError
-
-
-def mark(path: Path, name: object) -> None:
-    """A body ran, or a value was loaded, in whatever process."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.write(descriptor, f"{name}\n".encode())
-    os.close(descriptor)
-
-
-def marks(path: Path) -> Counter[str]:
-    """How often each line was written since the last look."""
-    found = Counter(path.read_text().splitlines()) if path.exists() else Counter()
-    path.unlink(missing_ok=True)
-    return found
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log.txt"
-
-
-def types(run: Any) -> dict[str, str]:
-    return {task_run.label: task_run.state.type for task_run in run.task_runs}
+from tests.semantics.marks import mark, marks
 
 
 def test_what_has_expired_is_made_again(log: Path) -> None:

@@ -13,12 +13,7 @@ import pytest
 
 from dataflow import Secret, cache, flow, states, task, triggers
 from dataflow.errors import CacheError
-from tests.semantics.test_cache import mark, marks, types
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log.txt"
+from tests.semantics.marks import mark, marks, types
 
 
 @pytest.fixture

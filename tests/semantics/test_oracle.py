@@ -31,20 +31,6 @@ pytestmark = pytest.mark.timeout(600)  # a failure takes minutes to shrink
 Property = Callable[..., None]
 
 
-@pytest.fixture(params=[*EXAMPLES])
-def place(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """The name of a kind of executor, and what `executor=` is given."""
-    if request.param == "cluster":
-        return "cluster", request.getfixturevalue("client")
-    return request.param, "sync" if request.param == "sync" else "threads:2"
-
-
-@pytest.fixture
-def ledgers(tmp_path: Path) -> Iterator[Path]:
-    """Paths for ledgers, each new."""
-    return (tmp_path / f"ledger-{number}.txt" for number in itertools.count())
-
-
 def check(place: tuple[str, Any], claim: Property, *drawn: st.SearchStrategy[Any], share: float = 1.0) -> None:
     """Hold a claim against as many examples as an executor can afford."""
     examples = max(1, int(EXAMPLES[place[0]] * share)) * max(1, EXPLORE)
