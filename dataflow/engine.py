@@ -126,7 +126,8 @@ class Driver:
         if past is None:
             return
         for (path, index), state in past.recorded.items():
-            if (path, index) not in past.known and state != states.PENDING:
+            # What was found had ended otherwise, as far as the record knew: nothing follows that but a new start.
+            if state != states.PENDING and ((path, index) not in past.known or (path, index) in past.found):
                 self._recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message="taken up again"))
         for (path, index), known in past.found.items():
             attempt = past.attempts.get((path, index), 0)

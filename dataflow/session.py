@@ -179,12 +179,18 @@ class Session:
             self.job.channel.send(events)
 
     def _flush_often(self) -> None:
+        from dataflow_executors.base import ExecutorError
+
         idle = 0.0
         while True:
             time.sleep(FLUSH_SECONDS)
             with self._lock:
                 idle = 0.0 if self._buffer else idle + FLUSH_SECONDS
-                self._send()
+                try:
+                    self._send()
+                except ExecutorError:  # the run was given up: its driver hears no more of bodies that still run
+                    self._flusher = None
+                    return
                 if idle > 2.0:  # the run is over, or quiet: the next event starts another
                     self._flusher = None
                     return

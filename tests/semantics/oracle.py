@@ -95,7 +95,7 @@ class Oracle:
             values = [given(arg, does.skips) for arg in args]
             end = self.run(does, before.attempts, values) if isinstance(does, Work) else self.grow(does, label, values)
         if before.state in SUCCESSFUL:
-            end = End(before.state, before.value if does.persist else end.value)
+            end = End(before.state, end.value if before.value is None else before.value)
         self.ends[label] = end
         return end
 

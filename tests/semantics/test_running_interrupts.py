@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dataflow import get_run
+from dataflow import flow, get_run, task
 
 if TYPE_CHECKING:
     from tests.semantics.conftest import Ledger
@@ -137,3 +137,40 @@ def test_ctrl_c_twice_stops_at_once(start: Any, kind: str, ledger: Ledger) -> No
     run: Any = get_run("@last")
     assert run.state.type == "Cancelled"
     assert not [one for one in run.task_runs if one.state.type in ("Running", "Pending")]
+
+
+def test_a_result_that_was_committed_after_its_task_was_cancelled_is_kept(
+    executor: Any, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, a body that runs when its run is cancelled may still commit, and nobody hears of it."""
+    import sqlite3
+
+    monkeypatch.setenv("DATAFLOW_HOME", str(tmp_path))
+
+    @task
+    def source() -> int:
+        ledger.mark("source")
+        return 20
+
+    @task
+    def last(n: int) -> int:
+        if ledger.counts()["last"] == 0:
+            ledger.mark("last")
+            raise ValueError("not yet")
+        return n + 1
+
+    @flow
+    def chain() -> object:
+        return last(source())
+
+    run: Any = chain.run(executor=executor, raise_on_failure=False)
+    with sqlite3.connect(tmp_path / "runs.db") as record:
+        record.execute("UPDATE task_runs SET state = 'Cancelled', reference = NULL WHERE path = 'source'")
+        record.execute("UPDATE counts SET state = 'Cancelled' WHERE path = 'source' AND state = 'Success'")
+    record.close()
+    assert run["source"].state.type == "Cancelled"
+    run.retry(executor=executor)
+    assert run.result() == 21
+    assert run["source"].state.type == "Success"
+    assert run.counts["source"] == {"Success": 1}
+    assert ledger.counts()["source"] == 1
