@@ -69,10 +69,10 @@ def structure(unit: Unit) -> bytes | None:
     return keys.structure(unit.definition, [*unit.args, *unit.kwargs.values()], lambda value: _special(unit, value))
 
 
-def is_refreshed(session: Session, unit: Unit) -> bool:
-    """Whether the run was told to make this anew."""
+def is_refreshed(session: Session, name: str, path: str) -> bool:
+    """Whether the run was told to make a task, or what stands at a path, anew."""
     refresh = session.job.refresh
-    return refresh is True or (refresh is not False and bool({unit.definition.name, unit.path} & set(refresh)))
+    return refresh is True or (refresh is not False and bool({name, path} & set(refresh)))
 
 
 def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: bool = False) -> Outcome | None:
@@ -88,7 +88,7 @@ def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: 
         Somebody may have come to an end just now.
     """
     unit.key_made = key
-    if is_refreshed(session, unit):
+    if is_refreshed(session, unit.definition.name, unit.path):
         unit.why = "the run was told to refresh it"
         return None
     entry = session.cache.find(key.folder, key.hex, fresh=fresh)

@@ -6,6 +6,7 @@ settle (its inputs are not known yet) looks for itself, on its worker.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 from dataflow import cached, canonical, keys, states
@@ -136,7 +137,7 @@ class Pruner:
                 if who not in self._outcomes:
                     try:
                         self._look(node, index)
-                    except _Unknown:
+                    except _Unknown:  # its worker will look
                         continue
         references = {one.reference.url: one.reference for one in self.found.values() if one.reference is not None}
         mine = [reference for reference in references.values() if not reference.target]
@@ -213,9 +214,11 @@ class Pruner:
             for up in node.upstream:
                 followers.setdefault(up, []).append(node)
         returned = set(self._graph.returned)
+        found = {path for path, _ in self.found}
         # What somebody only waits for is there for what it does, not for its value.
         awaited = {up for node in self._graph.nodes for up in node.wait_for}
 
+        @functools.cache  # what follows is through when it is asked for
         def settled(node: Node, index: int | None) -> bool:
             """Whether a node, or of a map one child, need not run."""
             if (node.path, NO_INDEX) in unused:
@@ -227,12 +230,6 @@ class Pruner:
                 who in self.found or who in unused or self._kept(who) for who in ((node.path, i) for i in places)
             )
 
-        def is_refreshed(node: Node) -> bool:
-            return cached.is_refreshed(self._session, Unit(node.definition, node.path, NO_INDEX, (), {}, []))
-
-        def is_found(node: Node) -> bool:
-            return any(path == node.path for path, _ in self.found)
-
         def is_used(node: Node, index: int) -> bool:
             return any(
                 not settled(follower, index if node.mapped and _index_by_index(follower, node) else None)
@@ -242,12 +239,18 @@ class Pruner:
         for node in reversed(self._graph.nodes):
             if node in returned or node in awaited or node not in followers or node.policy.target is not None:
                 continue
+            if cached.is_refreshed(self._session, node.name, node.path):
+                continue
             for index in _indices(node) if node.width is not None or not node.mapped else (NO_INDEX,):
                 who = node.path, index
-                if who in self.found or who in self._known or is_refreshed(node) or is_used(node, index):
+                if who in self.found or who in self._known or is_used(node, index):
                     continue
                 # A retry takes up what failed, needed or not; only what was left out before stays so.
-                if not self._known or who in self._unneeded or any(is_found(follower) for follower in followers[node]):
+                if (
+                    not self._known
+                    or who in self._unneeded
+                    or any(follower.path in found for follower in followers[node])
+                ):
                     unused[who] = Known(states.SKIPPED, NOT_NEEDED)
         return unused
 

@@ -178,7 +178,7 @@ def find_target(session: Session, unit: Unit) -> Outcome | None:
     made_by = {} if reference is None else session.job.store.target_meta(path)
     unit.why = keys.stale(made_by, key, keys.rule_of(unit.definition).expires, time.time())
     same_run = made_by.get("run") == session.job.run_id and made_by.get("path") == unit.path
-    if not unit.why and not same_run and cached.is_refreshed(session, unit):
+    if not unit.why and not same_run and cached.is_refreshed(session, unit.definition.name, unit.path):
         unit.why = "the run was told to refresh it"
     if reference is None or (unit.why and not same_run):
         return None

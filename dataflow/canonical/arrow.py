@@ -88,7 +88,7 @@ def kind_of(kind: Any) -> bytes:
         return text(b"arrow type", str(kind))
     try:
         told = bytes(kind.__arrow_ext_serialize__())
-    except (AttributeError, NotImplementedError):
+    except (AttributeError, NotImplementedError):  # one of Arrow's own, whose text tells its parameters
         told = str(kind).encode()
     return packed(
         b"arrow extension", (text(b"name", kind.extension_name), kind_of(kind.storage_type), frame(b"is", told))

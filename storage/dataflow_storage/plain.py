@@ -76,7 +76,7 @@ def _pickle_exception(error: BaseException) -> bytes:
         data = _pickle(error)
         if type(pickle.loads(data)).__qualname__ == type(error).__qualname__:
             return data
-    except Exception:
+    except Exception:  # it cannot be pickled, or not be rebuilt, as it is: another way follows
         pass
     return _pickle(_Rebuilt(error))
 

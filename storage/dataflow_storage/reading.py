@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -28,7 +29,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Reading:
+class Reading(ABC):
     """The reading half of a `ResultStore`. State: what of it was reported already.
 
     Parameters
@@ -278,8 +279,9 @@ class Reading:
 
     # --- within ---
 
+    @abstractmethod
     def _files(self, url: str) -> Files:
-        raise NotImplementedError
+        """The open file system of a URL."""
 
     def _examine(self, url: str, key: str, *, batch: bool) -> tuple[Header, list[Entry]] | None:
         try:
