@@ -169,8 +169,8 @@ class CacheIndex:
             new = folder not in self._marked
             self._marked.add(folder)
         if new:
-            self.results.put(f"caches/{folder}", dict(identity), serializer="json")
-        self.results.put(key, [entry.to_dict() for entry in made], serializer="json")
+            self.results.put(f"caches/{folder}", dict(identity), serializer="json", step="cache.marker")
+        self.results.put(key, [entry.to_dict() for entry in made], serializer="json", step="cache.segment")
         with self._lock:
             known = self._folders.setdefault(folder, _Folder())
             known.seen.add(key)
@@ -198,7 +198,7 @@ class CacheIndex:
         # The folder stays in the list of folders: another process may be about to add to it.
         self.add(folder, identity, kept)
         for segment in segments if keys is None else read & set(segments):
-            self.results.delete(segment)
+            self.results.delete(segment, step="cache.remove")
         return len(before) - len(kept)
 
     def compact(self, folder: str) -> None:
@@ -212,7 +212,7 @@ class CacheIndex:
                 entries, mine = list(known.entries.values()), known.read & set(segments)
             self.add(folder, {}, entries)  # the folder is known
             for segment in mine:  # what came after the look stays, and what is signed with another key
-                self.results.delete(segment)
+                self.results.delete(segment, step="cache.remove")
 
     def _load(self, folder: str, known: _Folder) -> None:
         known.listed = time.monotonic()
@@ -260,9 +260,9 @@ class CacheIndex:
             Tells of another owner whether it is known to be gone: its claim does not count.
         """
         place = f"claims/{key}"
-        until = time.time() + seconds
+        mine = {"owner": owner, "until": time.time() + seconds}
         for _ in range(2):
-            committed = self.results.put(place, {"owner": owner, "until": until}, serializer="json")
+            committed = self.results.put(place, mine, serializer="json", step="cache.claim")
             if not committed.adopted:
                 return True
             try:
@@ -274,12 +274,12 @@ class CacheIndex:
             waits = isinstance(said, dict) and float(said.get("until", 0)) > time.time()
             if isinstance(said, dict) and waits and not is_gone(str(said.get("owner"))):
                 return False
-            self.results.delete(place)
+            self.results.delete(place, step="cache.release")
         return False
 
     def release(self, key: str) -> None:
         """Say that it is not computed any more."""
-        self.results.delete(f"claims/{key}")
+        self.results.delete(f"claims/{key}", step="cache.release")
 
 
 def _place(folder: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from threading import RLock
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 from dataflow_storage.buffers import BufferFile, blocks
 from dataflow_storage.deadlines import Attempts, call, call_async, on_loop
+from dataflow_storage.errors import StoreUnavailable
 from dataflow_storage.hashing import BLOCK, Buffer
 
 if TYPE_CHECKING:
@@ -118,11 +120,14 @@ class Memory(Threaded):
     lock = _MEMORY
 
     def run(self, attempts: Attempts, make: Callable[[], Coroutine[object, None, T]]) -> T:
-        try:
-            return _finish(make())
-        except Exception as error:
-            attempts.failed(error)
-            raise
+        while True:
+            try:
+                return _finish(make())
+            except Exception as error:
+                pause = attempts.failed(error)
+                if not isinstance(error, StoreUnavailable):  # only a fault that was asked for says so here
+                    raise
+            time.sleep(pause)
 
     async def put(self, path: str, parts: Sequence[Buffer], condition: str, attempts: Attempts) -> None:
         with _MEMORY:

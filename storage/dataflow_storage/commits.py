@@ -30,6 +30,7 @@ def commit(
     *,
     batch: bool = False,
     signer: Signer | None = None,
+    step: str = "results.commit",
 ) -> tuple[Header, list[Entry]] | None:
     """Create an object, unless a sound one is there; a damaged one is replaced.
 
@@ -49,6 +50,8 @@ def commit(
         Which kind it is.
     signer : Signer or None
         Who must have signed what is there.
+    step : str
+        What `faults` calls it.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def commit(
         The storage failed.
     """
     for _ in range(_TRIES):
-        if files.create(url, parts, token):
+        if files.create(url, parts, token, step=step):
             return None
         try:
             found = read(files, url, key, batch=batch, signer=signer)
@@ -83,7 +86,7 @@ def _repair(
         try:
             read(files, url, key, batch=batch, signer=signer)
         except Invalid:
-            files.replace(url, parts, token, stamp)
+            files.replace(url, parts, token, stamp, step="results.repair")
 
 
 def read(

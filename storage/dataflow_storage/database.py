@@ -15,26 +15,22 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dataflow_storage.errors import StorageError, StoreUnavailable
+from dataflow_storage.faults import faultpoint
 from dataflow_storage.mounts import network_file_system
+from dataflow_storage.sql_errors import is_busy, ours, ours_of_system
 from dataflow_storage.tables import HEAD, METADATA, VERSIONS
 
 __all__ = ["Database", "parse"]
 
-_BUSY, _LOCKED = 5, 6  # SQLite's primary result codes, https://sqlite.org/rescode.html
-_SQLITE_REASONS = {
-    3: "it may not be written; check the permissions of the file and of its folder",
-    8: "it may not be written; check the permissions of the file and of its folder, and how the disk is mounted",
-    10: "the disk failed to read or write it; check the disk, then resume the run",
-    11: "it is damaged; `sqlite3 FILE .recover` saves what can be read; put back a copy, or move it away for a new one",
-    13: "the disk is full; free space there, then resume the run",
-    14: "it cannot be opened; check that its folder exists and may be written",
-    26: "it is no SQLite database, or it is damaged; name another file, or move it away and a new one is made",
-}
 _MAKING = 0x64617461  # the key of the advisory lock under which one PostgreSQL client makes the tables
+# PostgreSQL waits for locks without end, also for those of a client that was stopped in the middle of its transaction.
+_LIMITS = "SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL lock_timeout = {lock}"
+_IDLE = 5000  # ms; longer than a client that works ever is between two statements of a transaction that writes
 _left_behind: list[Engine] = []  # engines of a parent process, kept so that nothing closes their connections in a child
 
 
@@ -83,6 +79,7 @@ class Database:
         self._url = url
         self._patience = patience
         self._path = url.database if url.get_backend_name() == "sqlite" else None
+        self._limits = _LIMITS.format(idle=_IDLE, lock=round(patience * 1000))
         self._forget()
 
     def _forget(self) -> None:
@@ -117,6 +114,12 @@ class Database:
             with self._writing if self._path else nullcontext(), self._transaction(engine) as connection:
                 yield connection
 
+    def now(self, connection: Connection) -> float:
+        """Seconds since the epoch by the clock of all clients: a server's own; a file's clients share a machine."""
+        if self._path:
+            return time.time()
+        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
+
     def close(self) -> None:
         """Close every connection; the next use opens the database again."""
         if self._process == os.getpid():
@@ -128,8 +131,7 @@ class Database:
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection, connection.begin():
-            if self._path:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if self._path else self._limits)
             yield connection
 
     def _opened(self) -> Engine:
@@ -158,7 +160,10 @@ class Database:
 
     def _open(self) -> Engine:
         if self._path is None:
-            engine = self._engine_for(paramstyle="format", pool_pre_ping=True)
+            # A server that is silent, as one behind a cut network is, must not hold up its clients for ever.
+            wait = {"connect_timeout": max(2, round(self._patience)), "tcp_user_timeout": round(self._patience * 1000)}
+            alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+            engine = self._engine_for(paramstyle="format", pool_pre_ping=True, connect_args={**wait, **alive})
         else:
             if kind := network_file_system(self._path):
                 reason = (
@@ -198,7 +203,7 @@ class Database:
                     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar_one()
                     break
                 except DBAPIError as error:
-                    if _sqlite_code(error) != _BUSY or time.monotonic() > deadline:
+                    if not is_busy(error) or time.monotonic() > deadline:
                         raise
                     connection.rollback()
                     time.sleep(0.005)
@@ -212,7 +217,7 @@ class Database:
         with engine.connect() as connection:
             if _version(connection) == HEAD:
                 return
-        with self._transaction(engine) as connection:
+        with faultpoint("runs.make"), self._transaction(engine) as connection:
             if not self._path:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MAKING})
             version = _version(connection)
@@ -238,35 +243,11 @@ class Database:
         except StorageError:
             raise
         except DBAPIError as error:
-            raise self._ours(error) from error
+            raise ours(self.name, error, self._patience) from error
+        except NoConnection as error:
+            raise StoreUnavailable(self.name, f"all its connections are in use: {error}", transient=True) from error
         except OSError as error:
-            raise StoreUnavailable(self.name, f"the system says: {error}") from error
-
-    def _ours(self, error: DBAPIError) -> Exception:
-        said = " ".join(str(error.orig).split())
-        code = _sqlite_code(error)
-        if code in (_BUSY, _LOCKED):
-            reason = (
-                f"another program has kept it locked for {self._patience:g} s; end that one (`fuser FILE` names it)"
-            )
-        elif code in _SQLITE_REASONS:
-            reason = _SQLITE_REASONS[code]
-        elif _is_misfit(error):
-            return ValueError(f"A row does not fit the run store {self.name!r}: {said}.")
-        else:
-            return StoreUnavailable(self.name, f"the database says: {said}")
-        return StoreUnavailable(self.name, f"{reason} (SQLite says: {said})")
-
-
-def _is_misfit(error: DBAPIError) -> bool:
-    """The row is wrong, not the store. A programming error without an SQLSTATE: the driver does not take the value."""
-    at_driver = isinstance(error, ProgrammingError | InterfaceError) and getattr(error.orig, "sqlstate", None) is None
-    return at_driver or isinstance(error, IntegrityError | DataError)
-
-
-def _sqlite_code(error: DBAPIError) -> int | None:
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else None
+            raise ours_of_system(self.name, error) from error
 
 
 def _tune(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

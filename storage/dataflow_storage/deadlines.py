@@ -86,17 +86,17 @@ class Attempts:
         said = say(error, self._secrets)
         if verdict is Verdict.FINAL:
             denied = "permission denied: " if isinstance(error, PermissionError) else ""
-            raise self._end(f"cannot {self._what} it: {denied}{said}", error)
+            raise self._end(f"cannot {self._what} it: {denied}{said}", error, transient=False)
         pause = random.uniform(0, min(self._longest_pause, self._pause * 2 ** min(self._tries - 1, 20)))
         passed = time.monotonic() - self._started
         if passed + pause >= self.total:
             said = "no answer" if isinstance(error, TimeoutError) and not str(error) else said
             tries = "once" if self._tries == 1 else f"{self._tries} times"
-            raise self._end(f"cannot {self._what} it, tried {tries} in {passed:.1f} s: {said}", error)
+            raise self._end(f"cannot {self._what} it, tried {tries} in {passed:.1f} s: {said}", error, transient=True)
         return pause
 
-    def _end(self, reason: str, error: BaseException) -> StoreUnavailable:
-        unavailable = StoreUnavailable(self._url, reason)
+    def _end(self, reason: str, error: BaseException, *, transient: bool) -> StoreUnavailable:
+        unavailable = StoreUnavailable(self._url, reason, transient=transient)
         shown = "".join(map(str, error.args))
         # A cause is shown in a traceback as it is.
         unavailable.__cause__ = None if any(secret in shown for secret in self._secrets) else error

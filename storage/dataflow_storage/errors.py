@@ -141,11 +141,14 @@ class StoreUnavailable(StorageError, OSError):
         The store.
     reason : str
         What the storage said, as a clause.
+    transient : bool
+        Whether it may well go away by itself, or once somebody has made space: the same call can be made again.
     """
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, *, transient: bool = False) -> None:
         self.url = url
         self.reason = reason
+        self.transient = transient
         super().__init__(
             f"The store at {url!r} cannot be used: {reason}. Check that it exists, that it may be written, and that it "
             "has space left; what was committed before stays, so the run can be resumed."

@@ -14,7 +14,8 @@ __all__ = ["Files"]
 class Files(Protocol):
     """What a place for files must do. Paths are full paths, or URLs of the one file system.
 
-    `open` and `read` raise FileNotFoundError for what is not there; whatever else goes wrong is StoreUnavailable.
+    `open` and `read` raise FileNotFoundError for what is not there; whatever else goes wrong is StoreUnavailable. A
+    write that seems to have failed is tried again, and so is one that was done: `step` is what `faults` calls it.
     """
 
     def open(self, path: str) -> BinaryIO:
@@ -23,10 +24,12 @@ class Files(Protocol):
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
         """Read the bytes from `start` up to `end`, or fewer if the file ends before."""
 
-    def create(self, path: str, parts: Sequence[Buffer], token: str) -> bool:
+    def create(self, path: str, parts: Sequence[Buffer], token: str, *, step: str = "results.commit") -> bool:
         """Write a file if there is none. False: there is one, and it was left alone."""
 
-    def replace(self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "") -> bool:
+    def replace(
+        self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "", *, step: str = "results.replace"
+    ) -> bool:
         """Write a file whether there is one or not. False: its stamp is another one by now, and it was left alone."""
 
     def stamp(self, path: str) -> str:
@@ -35,7 +38,7 @@ class Files(Protocol):
     def locked(self, path: str) -> AbstractContextManager[object]:
         """Exclude others that lock the same path."""
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, *, step: str = "results.delete") -> None:
         """Remove a file if there is one."""
 
     def names(self, folder: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Files on a local disk, with plain system calls. State: none.
 
 A file is written under a temporary name (``.<token>.tmp``) and appears under its own in one step. `locked` excludes
-threads and processes of all that see the disk.
+threads and processes of all that see the disk. An error may hide that a step was done, as on a mounted share whose
+answer got lost: then the step is tried again, for some seconds.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from dataflow_storage.errors import StoreUnavailable, UnsafePath
+from dataflow_storage.faults import faultpoint
 from dataflow_storage.hashing import Buffer
 
 __all__ = ["LocalFiles", "inside"]
 
 # What a file system says that has no hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+_MAYBE_DONE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+_PASSING = {*_MAYBE_DONE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_TIMEOUT = 5.0  # seconds
 _JOIN = 1 << 20  # bytes; below it, one copy is cheaper than several writes
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+T = TypeVar("T")
 
 
 class LocalFiles:
@@ -65,23 +74,23 @@ class LocalFiles:
             except OSError as error:
                 raise _unavailable(path, error) from error
 
-    def create(self, path: str, parts: Sequence[Buffer], token: str) -> bool:
+    def create(self, path: str, parts: Sequence[Buffer], token: str, *, step: str = "results.commit") -> bool:
+        return _surely("write", path, step, lambda: self._create(path, parts, token))
+
+    def _create(self, path: str, parts: Sequence[Buffer], token: str) -> bool:
+        temporary = self._write(path, parts, token)
         try:
-            temporary = self._write(path, parts, token)
             try:
-                try:
-                    self._link(temporary, path)
-                except FileExistsError:
-                    return False
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    return self._create_without_links(path, temporary)
-            finally:
-                _unlink(temporary)
-            self._settle(path)
-        except OSError as error:
-            raise _unavailable(path, error) from error
+                self._link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return self._create_without_links(path, temporary)
+        finally:
+            _unlink(temporary)
+        self._settle(path)
         return True
 
     def _create_without_links(self, path: str, temporary: str) -> bool:
@@ -92,17 +101,19 @@ class LocalFiles:
         self._settle(path)
         return True
 
-    def replace(self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "") -> bool:
+    def replace(
+        self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "", *, step: str = "results.replace"
+    ) -> bool:
+        return _surely("write", path, step, lambda: self._replace(path, parts, token))
+
+    def _replace(self, path: str, parts: Sequence[Buffer], token: str) -> bool:
+        temporary = self._write(path, parts, token)
         try:
-            temporary = self._write(path, parts, token)
-            try:
-                os.replace(temporary, path)
-            except OSError:
-                _unlink(temporary)
-                raise
-            self._settle(path)
-        except OSError as error:
-            raise _unavailable(path, error) from error
+            os.replace(temporary, path)
+        except OSError:
+            _unlink(temporary)
+            raise
+        self._settle(path)
         return True
 
     def stamp(self, path: str) -> str:
@@ -117,10 +128,11 @@ class LocalFiles:
         file = _open_new(folder, temporary)
         try:
             try:
-                for part in [b"".join(parts)] if sum(map(len, parts)) < _JOIN else parts:
-                    _write_all(file, part)
-                if self._fsync:
-                    os.fsync(file)
+                with faultpoint("results.temporary"):
+                    for part in [b"".join(parts)] if sum(map(len, parts)) < _JOIN else parts:
+                        _write_all(file, part)
+                    if self._fsync:
+                        os.fsync(file)
             finally:
                 os.close(file)
         except BaseException:  # a full disk, or Ctrl-C
@@ -152,11 +164,8 @@ class LocalFiles:
                 _unlink(name)
             os.close(file)  # this releases the lock
 
-    def delete(self, path: str) -> None:
-        try:
-            _unlink(path)
-        except OSError as error:
-            raise _unavailable(path, error) from error
+    def delete(self, path: str, *, step: str = "results.delete") -> None:
+        _surely("delete", path, step, lambda: _unlink(path))
         with suppress(OSError):  # the folder is not empty, as a rule
             os.rmdir(os.path.dirname(path))
 
@@ -197,6 +206,28 @@ def _write_all(file: int, data: Buffer) -> None:
         written += os.write(file, rest)
 
 
+def _surely(what: str, path: str, step: str, make: Callable[[], T]) -> T:
+    """Do a step; again where an error may hide that it was done."""
+    attempts = None
+    while True:
+        try:
+            with faultpoint(step):
+                return make()
+        except StoreUnavailable as error:
+            if not error.transient:
+                raise
+            failed: OSError = error
+        except OSError as error:
+            if error.errno not in _MAYBE_DONE:
+                raise _unavailable(path, error) from error
+            failed = error
+        if attempts is None:
+            from dataflow_storage.deadlines import Attempts  # this brings asyncio, which is rarely needed here
+
+            attempts = Attempts(path, what, _TIMEOUT)
+        time.sleep(attempts.failed(failed))
+
+
 def _unlink(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -231,7 +262,8 @@ def _lock_file(name: str) -> int:
 
 def _unavailable(path: str, error: BaseException) -> StoreUnavailable:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
-    return StoreUnavailable(path, reason)
+    transient = isinstance(error, OSError) and error.errno in _PASSING
+    return StoreUnavailable(path, reason, transient=transient)
 
 
 def inside(root: str, path: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 from dataflow_storage.clients import CREATE, LARGE, Client, Memory, client_of
 from dataflow_storage.deadlines import Attempts
 from dataflow_storage.errors import StoreUnavailable
+from dataflow_storage.faults import faultpoint
 from dataflow_storage.hashing import BLOCK, Buffer
 from dataflow_storage.probing import exclusive
 from dataflow_storage.verdicts import Verdict, judge, say, secrets_in
@@ -91,17 +92,19 @@ class FsspecFiles:
 
     # --- writing ---
 
-    def create(self, path: str, parts: Sequence[Buffer], token: str) -> bool:
+    def create(self, path: str, parts: Sequence[Buffer], token: str, *, step: str = "results.commit") -> bool:
         if self.is_exclusive(path):
-            return self._put(path, parts, CREATE)
+            return self._put(path, parts, CREATE, step)
         try:
             self._get(path, 0, 1)
         except FileNotFoundError:
-            return self._put(path, parts, "")
+            return self._put(path, parts, "", step)
         return False
 
-    def replace(self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "") -> bool:
-        return self._put(path, parts, stamp)
+    def replace(
+        self, path: str, parts: Sequence[Buffer], token: str, stamp: str = "", *, step: str = "results.replace"
+    ) -> bool:
+        return self._put(path, parts, stamp, step)
 
     def stamp(self, path: str) -> str:
         try:
@@ -124,15 +127,20 @@ class FsspecFiles:
         return exclusive(
             (self._fs, bucket),
             bucket,
-            lambda name: self._put(f"{folder}/{name}", [b"probe"], CREATE),
-            lambda name: self.delete(f"{folder}/{name}"),
+            lambda name: self._put(f"{folder}/{name}", [b"probe"], CREATE, "results.probe"),
+            lambda name: self.delete(f"{folder}/{name}", step="results.probe"),
         )
 
-    def _put(self, path: str, parts: Sequence[Buffer], condition: str) -> bool:
+    def _put(self, path: str, parts: Sequence[Buffer], condition: str, step: str) -> bool:
         size = sum(map(len, parts))
         attempts = self._attempts("write", path, size)
+
+        async def put() -> None:
+            with faultpoint(step):
+                await self._client.put(self._path(path), parts, condition, attempts)
+
         try:
-            self._client.run(attempts, lambda: self._client.put(self._path(path), parts, condition, attempts))
+            self._client.run(attempts, put)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -148,9 +156,13 @@ class FsspecFiles:
     def locked(self, path: str) -> AbstractContextManager[object]:
         return self._client.lock if isinstance(self._client, Memory) else nullcontext()
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, *, step: str = "results.delete") -> None:
+        async def delete() -> None:
+            with faultpoint(step):
+                await self._client.delete(self._path(path))
+
         with suppress(FileNotFoundError):
-            self._run("delete", path, lambda: self._client.delete(self._path(path)))
+            self._run("delete", path, delete)
 
     def names(self, folder: str) -> list[str]:
         return list(self.sizes(folder))

@@ -105,6 +105,7 @@ class ResultStore(Reading):
         *,
         serializer: str | Serializer = "auto",
         meta: Mapping[str, object] = _NO_META,
+        step: str = "results.commit",
     ) -> Committed:
         """Commit a value, unless this key has one.
 
@@ -118,6 +119,8 @@ class ResultStore(Reading):
             ``"auto"``, a name, or an object.
         meta : mapping
             Stored in the object's header, as JSON.
+        step : str
+            What `dataflow_storage.faults` calls this.
 
         Returns
         -------
@@ -134,7 +137,7 @@ class ResultStore(Reading):
         encoded, token = self._coding.encode(value, serializer), _token()
         url = places.object_url(self.url, key)
         parts = packing.pack(encoded, key=key, token=token, meta=meta, signer=self._signer)
-        found = commits.commit(self._files(url), url, key, parts, token, self._report, signer=self._signer)
+        found = commits.commit(self._files(url), url, key, parts, token, self._report, signer=self._signer, step=step)
         if found is None:
             return Committed(reference=refer(url, encoded), adopted=False)
         return Committed(reference=refer(url, found[0]), adopted=found[0].token != token)
@@ -315,17 +318,19 @@ class ResultStore(Reading):
         files = self._files(self.url)
         return files.is_exclusive(join(self.url, "x"))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, step: str = "results.delete") -> None:
         """Remove what a key has: its value, its batch, or nothing.
 
         Parameters
         ----------
         key : str
             One key; this is not a prefix.
+        step : str
+            As in `put`.
         """
         files = self._files(self.url)
         for url in (places.object_url(self.url, key), *reversed(list(places.slots(files, self.url, key)))):
-            files.delete(url)  # from the end of a batch, so that a broken-off delete leaves no gap
+            files.delete(url, step=step)  # from the end of a batch, so that a broken-off delete leaves no gap
 
     # --- within ---
 

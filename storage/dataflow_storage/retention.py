@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sqlalchemy import String, Table, Text, delete, insert, literal, or_, select, tuple_, type_coerce, update
 
+from dataflow_storage.faults import faultpoint
 from dataflow_storage.lookup import records
 from dataflow_storage.rows import Leftover
 from dataflow_storage.runs import RunStore
@@ -60,16 +61,16 @@ class Retention:
         list of str
             Those that were deleted.
         """
-        free = or_(RUNS.c.owner.is_(None), RUNS.c.lease_until.is_(None), RUNS.c.lease_until <= time.time())
         columns = (RUNS.c.id, RUNS.c.name, RUNS.c.flow, RUNS.c.results_url)
-        query = select(*columns).where(RUNS.c.id.in_(ids), RUNS.c.state.in_(ended), free)
+        query = select(*columns).where(RUNS.c.id.in_(ids), RUNS.c.state.in_(ended))
         query = query.order_by(RUNS.c.id).with_for_update()  # in one order: two prunes at once must not lock crosswise
-        with self._database.writing() as connection:
+        with faultpoint("runs.delete"), self._database.writing() as connection:
+            now = self._database.now(connection)
+            query = query.where(or_(RUNS.c.owner.is_(None), RUNS.c.lease_until.is_(None), RUNS.c.lease_until <= now))
             rows = [dict(row._mapping) for row in connection.execute(query)]
             gone = [str(row["id"]) for row in rows]
             if gone:
-                now = time.time()
-                connection.execute(insert(LEFTOVERS), [{**row, "deleted": now, "swept": 0} for row in rows])
+                connection.execute(insert(LEFTOVERS), [{**row, "deleted": time.time(), "swept": 0} for row in rows])
                 connection.execute(delete(GRAPHS).where(GRAPHS.c.run_id.in_(gone)))
                 connection.execute(delete(RUNS).where(RUNS.c.id.in_(gone)))
         return gone
@@ -87,7 +88,7 @@ class Retention:
         total = 0
         for run_id in ids:
             total += sum(self._sweep(table, run_id) for table in _OF_RUNS)
-            with self._database.writing() as connection:
+            with faultpoint("runs.sweep"), self._database.writing() as connection:
                 connection.execute(update(LEFTOVERS).where(LEFTOVERS.c.id == run_id).values(swept=1))
         return total
 
@@ -97,7 +98,7 @@ class Retention:
         query = delete(table).where(tuple_(*key).in_(slice_))
         total, last = 0, _SLICE
         while last >= _SLICE:
-            with self._database.writing() as connection:
+            with faultpoint("runs.sweep"), self._database.writing() as connection:
                 last = connection.execute(query).rowcount
             total += last
         return total
@@ -105,7 +106,7 @@ class Retention:
     def forget(self, ids: Iterable[str]) -> None:
         """Nothing is left of these leftovers."""
         for some in _chunks(ids):
-            with self._database.writing() as connection:
+            with faultpoint("runs.forget"), self._database.writing() as connection:
                 connection.execute(delete(LEFTOVERS).where(LEFTOVERS.c.id.in_(some), LEFTOVERS.c.swept == 1))
 
     def borrowed(self) -> Iterator[tuple[str, Mapping[str, object]]]:

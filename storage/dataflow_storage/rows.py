@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = [
+    "AnswerRow",
     "ArtifactRow",
     "AttemptRow",
     "Batch",
@@ -17,6 +18,7 @@ __all__ = [
     "Leftover",
     "LogRow",
     "NodeRow",
+    "OrderRow",
     "RunRow",
     "TaskRunRow",
     "TransitionRow",
@@ -30,7 +32,7 @@ class Batch:
     Parameters
     ----------
     run : mapping or None
-        Changed columns of the run itself; may hold `graph` (bytes).
+        Changed columns of the run itself; may hold `graph` and `arguments` (bytes).
     nodes : sequence of mappings
         Upserts by `path`: columns that are not given keep their value.
     task_runs : sequence of mappings
@@ -47,6 +49,12 @@ class Batch:
         Appended: `path`, `idx`, `hook`, `state`, `error`, `time`.
     artifacts : sequence of mappings
         Upserts by `id`: `path`, `idx`, `kind`, `name`, `url`, `details`, `time`.
+    done_orders : sequence of int
+        `seq` of each order that is carried out with this.
+    number : int
+        Of this batch among those of its epoch, growing from 1. One that was written already, or a later one, is not
+        written again: so a batch may be given again when nobody knows whether it arrived. 0: not numbered, and written
+        each time.
 
     Examples
     --------
@@ -63,6 +71,8 @@ class Batch:
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     hooks: Sequence[Mapping[str, object]] = ()
     artifacts: Sequence[Mapping[str, object]] = ()
+    done_orders: Sequence[int] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +97,7 @@ class RunRow:
     lease_until: float | None  # until when the owner may be trusted to be alive
     epoch: int  # how often the run has changed hands
     details: Mapping[str, object]
+    written: int  # the number of the last numbered batch of this epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +202,37 @@ class ArtifactRow:
     name: str
     url: str | None
     details: Mapping[str, object] | None
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderRow:
+    """Something that is asked of a run. `seq` grows in the order in which a run's orders came."""
+
+    seq: int
+    id: str  # of the asking: the same one is appended once
+    run_id: str
+    kind: str  # what is asked for, as a verb
+    path: str | None  # None: of the run itself
+    idx: int
+    value: object
+    by: str  # who asks
+    time: float
+    done: int  # 1: carried out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerRow:
+    """The answer that stands of those that were given to one attempt of a task run."""
+
+    run_id: str
+    path: str
+    idx: int
+    attempt: int
+    value: object
+    given: int  # 1: there is a value, which may be None
+    by: str  # who answered
+    token: str  # of that answer: the answerer who knows it has won
     time: float
 
 

@@ -7,45 +7,26 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self
 
-from sqlalchemy import Connection, Select, Table, and_, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from dataflow_storage.database import Database, parse
 from dataflow_storage.errors import StaleOwner
-from dataflow_storage.lookup import UnknownRun, find_run, free_name, records
-from dataflow_storage.rows import (
-    ArtifactRow,
-    AttemptRow,
-    Batch,
-    HookRow,
-    LogRow,
-    NodeRow,
-    RunRow,
-    TaskRunRow,
-    TransitionRow,
-)
-from dataflow_storage.statements import Statement, insert_run, scrubbed, statements
-from dataflow_storage.tables import (
-    ARTIFACTS,
-    ATTEMPTS,
-    COUNTS,
-    GRAPHS,
-    HOOKS,
-    LOGS,
-    NODES,
-    RUNS,
-    TASK_RUNS,
-    TRANSITIONS,
-)
+from dataflow_storage.faults import faultpoint
+from dataflow_storage.lookup import UnknownRun, free_name, records
+from dataflow_storage.rows import AnswerRow, Batch
+from dataflow_storage.run_reading import RunReading
+from dataflow_storage.statements import Statement, insert_answer, insert_order, insert_run, scrubbed, statements
+from dataflow_storage.tables import ANSWERS, ORDERS, RUNS
 
 __all__ = ["Batch", "RunHeld", "RunStore", "UnknownRun"]
 
-_Record = TypeVar("_Record")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -62,7 +43,7 @@ class RunHeld(StaleOwner):
         )
 
 
-class RunStore:
+class RunStore(RunReading):
     """Records of runs in one SQL database, which is made or brought up to date when it is first used.
 
     Threads and processes may share a store; a copy that was pickled or forked opens connections of its own.
@@ -92,7 +73,7 @@ class RunStore:
 
     def __init__(self, url: str, *, patience: float = 60.0) -> None:
         self._given = (url, patience)
-        self._database = Database(parse(url), patience)
+        super().__init__(Database(parse(url), patience))
         weakref.finalize(self, self._database.close)  # also at exit: an open connection may keep its WAL file behind
 
     def __repr__(self) -> str:
@@ -115,19 +96,24 @@ class RunStore:
 
     # -- one writer ------------------------------------------------------------------------------------------------
 
-    def create_run(self, row: Mapping[str, object]) -> str:
+    def create_run(self, row: Mapping[str, object], *, owner: str | None = None, seconds: float = 0.0) -> str:
         """Insert a run.
 
         Parameters
         ----------
         row : mapping
-            Columns of `RunRow` and `graph` (bytes). `id` (32 hex digits) and `name` are needed; `created` is now
-            unless it is given.
+            Columns of `RunRow`, `graph` and `arguments` (bytes). `id` (32 hex digits) and `name` are needed; `created`
+            is now unless it is given.
+        owner : str or None
+            Who has it from the start, as if claimed: with epoch 1. None: nobody.
+        seconds : float
+            How long that lease lasts.
 
         Returns
         -------
         str
-            The run's name: the one asked for, or with ``-2``, ``-3`` … if it was taken.
+            The run's name: the one asked for, or with ``-2``, ``-3`` … if it was taken. A run that this owner has
+            created already is left as it is, so a call that seemed to fail can be made again.
 
         Raises
         ------
@@ -139,17 +125,22 @@ class RunStore:
             raise ValueError(f"A run's id is 32 lower-case hex digits, as uuid.uuid4().hex gives them, not {run_id!r}.")
         if not isinstance(wanted, str) or not wanted:
             raise ValueError(f"A run needs a name that is not empty, not {wanted!r}.")
-        with self._database.writing() as connection:
+        with faultpoint("runs.create"), self._database.writing() as connection:
+            row = {"created": time.time(), **row}
+            if owner is not None:
+                mine = and_(RUNS.c.id == run_id, RUNS.c.owner == owner)
+                if (standing := connection.scalar(select(RUNS.c.name).where(mine))) is not None:
+                    return str(standing)
+                row |= {"owner": owner, "epoch": 1, "lease_until": self._database.now(connection) + seconds}
             while True:
                 name = free_name(connection, wanted)
-                made = insert_run(self._database.dialect, {"created": time.time(), **row, "name": name})
-                first, *rest = scrubbed(made)
+                first, *rest = scrubbed(insert_run(self._database.dialect, {**row, "name": name}))
                 if connection.exec_driver_sql(first.sql, first.parameters[0]).rowcount:
                     break  # else another client of PostgreSQL took the name meanwhile
             _execute(connection, rest)
         return name
 
-    def claim(self, run_id: str, owner: str, *, seconds: float) -> int:
+    def claim(self, run_id: str, owner: str, *, seconds: float, expected_epoch: int | None = None) -> int:
         """Take the lease of a run that is free, whose lease has run out, or that is the owner's already.
 
         Parameters
@@ -157,9 +148,11 @@ class RunStore:
         run_id : str
             The run.
         owner : str
-            Who takes it: one name for each process, such as ``host:pid:start``.
+            Who takes it: a name that nobody else goes by, such as ``host:pid:start:number``.
         seconds : float
             How long the lease lasts unless it is renewed.
+        expected_epoch : int or None
+            The epoch in which the run was seen to be free: it is not taken if it has changed hands since. None: it may.
 
         Returns
         -------
@@ -169,18 +162,24 @@ class RunStore:
         Raises
         ------
         StaleOwner
-            When another owner holds the lease (`RunHeld`, with `owner` and `until`).
+            When another owner holds the lease (`RunHeld`, with `owner` and `until`), or had it since `expected_epoch`.
         RunNotFound
             When there is no such run.
         """
-        with self._database.writing() as connection:
-            now = time.time()
-            holder, until, epoch = self._lease(connection, run_id)
-            if holder is not None and holder != owner and until is not None and until > now:
-                raise RunHeld(run_id, holder, until, epoch)
-            changes = {"owner": owner, "lease_until": now + seconds, "epoch": epoch + 1}
+        with faultpoint("runs.claim"), self._database.writing() as connection:
+            lease, now = self._lease(connection, run_id), self._database.now(connection)
+            if lease.owner is not None and lease.owner != owner and lease.until is not None and lease.until > now:
+                raise RunHeld(run_id, lease.owner, lease.until, lease.epoch)
+            changes: dict[str, object] = {"owner": owner, "lease_until": now + seconds}
+            epoch = lease.epoch + 1
+            if expected_epoch is not None and lease.epoch != expected_epoch:
+                if lease.owner != owner or lease.epoch != expected_epoch + 1:
+                    raise StaleOwner(run_id, expected_epoch, lease.epoch, lease.owner or "")
+                epoch = lease.epoch  # this very claim was made, and seemed to fail
+            else:
+                changes |= {"epoch": epoch, "written": 0}
             connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(changes))
-        return epoch + 1
+        return epoch
 
     def renew(self, run_id: str, epoch: int, seconds: float) -> None:
         """Let the lease last `seconds` from now.
@@ -190,16 +189,17 @@ class RunStore:
         StaleOwner
             When the run has another owner by now, or was released.
         """
-        with self._database.writing() as connection:
-            holder, _, current = self._lease(connection, run_id)
-            if current != epoch or holder is None:
-                raise StaleOwner(run_id, epoch, current, holder or "")
-            connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(lease_until=time.time() + seconds))
+        with faultpoint("runs.renew"), self._database.writing() as connection:
+            lease = self._lease(connection, run_id)
+            if lease.epoch != epoch or lease.owner is None:
+                raise StaleOwner(run_id, epoch, lease.epoch, lease.owner or "")
+            until = self._database.now(connection) + seconds
+            connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(lease_until=until))
 
     def release(self, run_id: str, epoch: int) -> None:
         """Give the lease back; nothing happens when it has passed to another owner already."""
         mine = and_(RUNS.c.id == run_id, RUNS.c.epoch == epoch)
-        with self._database.writing() as connection:
+        with faultpoint("runs.release"), self._database.writing() as connection:
             connection.execute(update(RUNS).where(mine).values(owner=None, lease_until=None))
 
     def write(self, run_id: str, epoch: int, batch: Batch) -> None:
@@ -212,143 +212,154 @@ class RunStore:
         epoch : int
             From `claim`.
         batch : Batch
-            What to write. Text that the database refuses (lone surrogates, U+0000) is written escaped.
+            What to write. Text that the database refuses (lone surrogates, U+0000) is written escaped. One that was
+            written already, by its number, is not written again.
 
         Raises
         ------
         StaleOwner
             When a newer epoch owns the run.
         StoreUnavailable
-            When the database is full, locked, damaged or gone.
+            When the database is full, locked, damaged or gone. Then nobody knows whether a batch without a number was
+            written; one with a number can be given again.
         ValueError
             For a column that there is not, or a value that its column does not take.
         """
         prepared = statements(self._database.dialect, run_id, batch)  # before the lock: others may write meanwhile
         try:
-            self._write(run_id, epoch, prepared)
+            self._write(run_id, epoch, batch.number, prepared)
         except ValueError:
             clean = scrubbed(prepared)
             if clean == prepared:
                 raise
-            self._write(run_id, epoch, clean)
+            self._write(run_id, epoch, batch.number, clean)
 
-    def _write(self, run_id: str, epoch: int, prepared: Sequence[Statement]) -> None:
-        with self._database.writing() as connection:
-            holder, _, current = self._lease(connection, run_id)
-            if current > epoch:
-                raise StaleOwner(run_id, epoch, current, holder or "")
-            _execute(connection, prepared)
+    def _write(self, run_id: str, epoch: int, number: int, prepared: Sequence[Statement]) -> None:
+        with faultpoint("runs.write"), self._database.writing() as connection:
+            lease = self._lease(connection, run_id)
+            if lease.epoch > epoch:
+                raise StaleOwner(run_id, epoch, lease.epoch, lease.owner or "")
+            if not 0 < number <= lease.written:
+                _execute(connection, prepared)
 
-    def _lease(self, connection: Connection, run_id: str) -> tuple[str | None, float | None, int]:
-        query = select(RUNS.c.owner, RUNS.c.lease_until, RUNS.c.epoch).where(RUNS.c.id == run_id)
-        row = connection.execute(query.with_for_update()).one_or_none()
-        if row is None:
-            raise UnknownRun(run_id, self._database.name, ())
-        return row.owner, row.lease_until, row.epoch
+    # -- anybody ---------------------------------------------------------------------------------------------------
 
-    # -- any readers -----------------------------------------------------------------------------------------------
-
-    def find(self, reference: str) -> RunRow:
-        """The one run that a person means.
+    def order(
+        self,
+        run_id: str,
+        kind: str,
+        *,
+        by: str,
+        path: str | None = None,
+        idx: int = -1,
+        value: object = None,
+        id: str | None = None,
+    ) -> int:
+        """Ask something of a run; its owner, or the next one, carries it out.
 
         Parameters
         ----------
-        reference : str
-            An id, a name, the first 4 or more characters of an id, ``"@last"`` or ``"@last-failed"``.
+        run_id : str
+            The run.
+        kind : str
+            What is asked for, as a verb.
+        by : str
+            Who asks.
+        path : str or None
+            Of a node; None: of the run itself.
+        idx : int
+            Of a child of a mapped node.
+        value : object
+            Plain data that goes with it.
+        id : str or None
+            Of this order, up to 32 characters: the same one is appended once. None: it gets a new one.
+
+        Returns
+        -------
+        int
+            Its `seq`; of an order that was there already, the one that it has.
 
         Raises
         ------
         RunNotFound
-            When there is none (`UnknownRun`, with `suggestions`).
-        AmbiguousRun
-            When several ids start like that.
+            When there is no such run.
+        SerializationError
+            When the value is no plain data.
         """
-        with self._database.reading() as connection:
-            return find_run(connection, reference, self._database.name)
+        key = uuid.uuid4().hex if id is None else id
+        row = {"id": key, "kind": kind, "path": path, "idx": idx, "value": value, "by": by, "time": time.time()}
+        prepared = insert_order(self._database.dialect, run_id, row)
+        query = select(ORDERS.c.seq).where(ORDERS.c.id == key, ORDERS.c.run_id == run_id)
+        with faultpoint("runs.order"), self._database.writing() as connection:
+            # The lock on the run lets its orders commit in the order of their `seq`: so readers miss none.
+            self._lease(connection, run_id)
+            if (standing := connection.scalar(query)) is not None:
+                return int(standing)
+            _execute(connection, prepared)
+            return int(connection.execute(query).scalar_one())
 
-    def runs(
+    def answer(
         self,
+        run_id: str,
+        path: str,
+        idx: int,
+        attempt: int,
         *,
-        flow: str | None = None,
-        state: str | Sequence[str] | None = None,
-        limit: int | None = 50,
-        before: float | None = None,
-    ) -> list[RunRow]:
-        """Runs, newest first; `before` (unix seconds) takes those created earlier, for the next page."""
-        states = (state,) if isinstance(state, str) else state
-        query = select(RUNS).order_by(RUNS.c.created.desc(), RUNS.c.id).limit(limit)
-        query = query if flow is None else query.where(RUNS.c.flow == flow)
-        query = query if states is None else query.where(RUNS.c.state.in_(states))
-        return self._read(query if before is None else query.where(RUNS.c.created < before), RunRow)
+        by: str,
+        token: str,
+        value: object = None,
+        given: bool = False,
+    ) -> AnswerRow:
+        """Answer an attempt of a task run that asks, unless somebody has.
 
-    def nodes(self, run_id: str) -> list[NodeRow]:
-        """The nodes of a run, in build order."""
-        query = select(NODES).where(NODES.c.run_id == run_id)
-        return self._read(query.order_by(NODES.c.position, NODES.c.path), NodeRow)
+        Parameters
+        ----------
+        run_id, path, idx, attempt
+            What is answered.
+        by : str
+            Who answers.
+        token : str
+            Tells this answer from every other.
+        value : object
+            Plain data.
+        given : bool
+            Whether there is a value; None is one, too.
 
-    def task_runs(
-        self,
-        run_id: str,
-        path: str | None = None,
-        idx: int | None = None,
-        states: Sequence[str] | None = None,
-        limit: int | None = None,
-    ) -> list[TaskRunRow]:
-        """Task runs in their current states, by path and index."""
-        query = _of(TASK_RUNS, run_id, path, idx).order_by(TASK_RUNS.c.path, TASK_RUNS.c.idx).limit(limit)
-        return self._read(query if states is None else query.where(TASK_RUNS.c.state.in_(states)), TaskRunRow)
+        Returns
+        -------
+        AnswerRow
+            The answer that stands: the first. It has this `token` if it is this one.
 
-    def transitions(
-        self, run_id: str, after: int = 0, path: str | None = None, idx: int | None = None
-    ) -> list[TransitionRow]:
-        """Changes of state with a `seq` above `after`, in order."""
-        query = _of(TRANSITIONS, run_id, path, idx).where(TRANSITIONS.c.seq > after)
-        return self._read(query.order_by(TRANSITIONS.c.seq), TransitionRow)
+        Raises
+        ------
+        RunNotFound
+            When there is no such run.
+        SerializationError
+            When the value is no plain data.
+        """
+        row = {"path": path, "idx": idx, "attempt": attempt, "value": value, "given": int(given), "by": by}
+        prepared = insert_answer(self._database.dialect, run_id, {**row, "token": token, "time": time.time()})
+        this = and_(ANSWERS.c.path == path, ANSWERS.c.idx == idx, ANSWERS.c.attempt == attempt)
+        with faultpoint("runs.answer"), self._database.writing() as connection:
+            self._lease(connection, run_id)
+            _execute(connection, prepared)
+            [standing] = records(connection, select(ANSWERS).where(ANSWERS.c.run_id == run_id, this), AnswerRow)
+        return standing
 
-    def attempts(self, run_id: str, path: str | None = None, idx: int | None = None) -> list[AttemptRow]:
-        """Attempts, by path, index and number."""
-        query = _of(ATTEMPTS, run_id, path, idx)
-        return self._read(query.order_by(ATTEMPTS.c.path, ATTEMPTS.c.idx, ATTEMPTS.c.attempt), AttemptRow)
+    def _lease(self, connection: Connection, run_id: str) -> _Lease:
+        """Who has the run; and a lock on it, up to the end of the transaction."""
+        query = select(RUNS.c.owner, RUNS.c.lease_until, RUNS.c.epoch, RUNS.c.written).where(RUNS.c.id == run_id)
+        row = connection.execute(query.with_for_update()).one_or_none()
+        if row is None:
+            raise UnknownRun(run_id, self._database.name, ())
+        return _Lease(*row)
 
-    def logs(
-        self,
-        run_id: str,
-        path: str | None = None,
-        idx: int | None = None,
-        level: int = 0,
-        after: int = 0,
-        limit: int | None = None,
-    ) -> list[LogRow]:
-        """Log lines of at least this level with a `seq` above `after`, in order; at most the first `limit`."""
-        query = _of(LOGS, run_id, path, idx).where(LOGS.c.seq > after, LOGS.c.level >= level)
-        return self._read(query.order_by(LOGS.c.seq).limit(limit), LogRow)
 
-    def hooks(self, run_id: str) -> list[HookRow]:
-        """Calls of hooks, in order."""
-        return self._read(select(HOOKS).where(HOOKS.c.run_id == run_id).order_by(HOOKS.c.seq), HookRow)
-
-    def artifacts(self, run_id: str, path: str | None = None, idx: int | None = None) -> list[ArtifactRow]:
-        """Artifacts, oldest first."""
-        return self._read(_of(ARTIFACTS, run_id, path, idx).order_by(ARTIFACTS.c.time, ARTIFACTS.c.id), ArtifactRow)
-
-    def counts(self, run_id: str) -> dict[str, dict[str, int]]:
-        """How many task runs of each node are in each state; states without any are left out."""
-        query = select(COUNTS.c.path, COUNTS.c.state, COUNTS.c.n).where(COUNTS.c.run_id == run_id, COUNTS.c.n != 0)
-        found: dict[str, dict[str, int]] = {}
-        with self._database.reading() as connection:
-            for path, state, n in connection.execute(query):
-                found.setdefault(path, {})[state] = n
-        return found
-
-    def graph(self, run_id: str) -> bytes | None:
-        """The run's graph, as it was given."""
-        with self._database.reading() as connection:
-            found = connection.scalar(select(GRAPHS.c.graph).where(GRAPHS.c.run_id == run_id))
-        return None if found is None else bytes(found)
-
-    def _read(self, query: Select[tuple[object, ...]], record: type[_Record]) -> list[_Record]:
-        with self._database.reading() as connection:
-            return records(connection, query, record)
+class _Lease(NamedTuple):
+    owner: str | None
+    until: float | None
+    epoch: int
+    written: int
 
 
 def _again(url: str, patience: float) -> RunStore:
@@ -358,9 +369,3 @@ def _again(url: str, patience: float) -> RunStore:
 def _execute(connection: Connection, prepared: Sequence[Statement]) -> None:
     for sql, parameters in prepared:
         connection.exec_driver_sql(sql, parameters)
-
-
-def _of(table: Table, run_id: str, path: str | None, idx: int | None) -> Select[tuple[object, ...]]:
-    query = select(table).where(table.c.run_id == run_id)
-    query = query if path is None else query.where(table.c.path == path)
-    return query if idx is None else query.where(table.c.idx == idx)

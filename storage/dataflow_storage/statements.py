@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from dataflow_storage.errors import SerializationError
 from dataflow_storage.rows import Batch
 from dataflow_storage.tables import (
+    ANSWERS,
     ARTIFACTS,
     ATTEMPTS,
     COUNTS,
@@ -27,6 +28,7 @@ from dataflow_storage.tables import (
     LOGS,
     METADATA,
     NODES,
+    ORDERS,
     RUNS,
     TASK_RUNS,
     TRANSITIONS,
@@ -36,13 +38,14 @@ from dataflow_storage.tables import (
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql  # at run time only where it is needed: a tenth of this import's time
 
-__all__ = ["Statement", "insert_run", "scrubbed", "statements"]
+__all__ = ["Statement", "insert_answer", "insert_order", "insert_run", "scrubbed", "statements"]
 
 Row = Mapping[str, object]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for each cell
 _RUN_ID = "run"  # the parameter that holds the run's id; parameters of columns start with an underscore
-_OWNED = frozenset({"id", "name", "owner", "lease_until", "epoch"})  # changed by create_run and by the lease only
+_OWNED = frozenset({"id", "name", "owner", "lease_until", "epoch", "written"})  # never changed by a batch's `run`
+_BYTES = ("graph", "arguments")  # of a run, in a table of their own
 
 
 class Statement(NamedTuple):
@@ -83,8 +86,9 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
     [('00000000000000000000000000000000', 'clean', 'Success', 2)]
     """
     counts = [{"path": path, "state": state, "n": n} for (path, state), n in batch.counts.items()]
+    orders = [{"seq": seq, "done": 1} for seq in batch.done_orders]
     return [
-        *_run(dialect, run_id, batch.run or {}),
+        *_run(dialect, run_id, batch.run or {}, batch.number),
         *_upserts(dialect, NODES, run_id, batch.nodes),
         *_upserts(dialect, TASK_RUNS, run_id, batch.task_runs),
         *_appends(dialect, TRANSITIONS, run_id, batch.transitions),
@@ -93,17 +97,28 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
         *_upserts(dialect, COUNTS, run_id, counts),
         *_appends(dialect, HOOKS, run_id, batch.hooks),
         *_upserts(dialect, ARTIFACTS, run_id, batch.artifacts),
+        *([_fill(_compiled(dialect, "update", ORDERS.name, ("seq", "done")), run_id, orders)] if orders else []),
     ]
 
 
 def insert_run(dialect: str, row: Row) -> list[Statement]:
-    """Insert a run unless its name is taken (the first statement then has a row count of 0), and its graph."""
-    columns = tuple(column for column in row if column != "graph")
+    """Insert a run unless its name is taken (the first statement then has a row count of 0), and its bytes."""
+    columns = tuple(column for column in row if column not in _BYTES)
     run_id = str(row["id"])
     found = [_fill(_compiled(dialect, "create", RUNS.name, columns), run_id, [row])]
-    if row.get("graph") is not None:
-        found += _upserts(dialect, GRAPHS, run_id, [{"graph": row["graph"]}])
+    if large := {name: row[name] for name in _BYTES if row.get(name) is not None}:
+        found += _upserts(dialect, GRAPHS, run_id, [large])
     return found
+
+
+def insert_order(dialect: str, run_id: str, row: Row) -> list[Statement]:
+    """Append an order."""
+    return scrubbed(_appends(dialect, ORDERS, run_id, [row]))
+
+
+def insert_answer(dialect: str, run_id: str, row: Row) -> list[Statement]:
+    """Insert an answer unless there is one."""
+    return scrubbed([_fill(_compiled(dialect, "keep", ANSWERS.name, tuple(row)), run_id, [row])])
 
 
 def scrubbed(many: Iterable[Statement]) -> list[Statement]:
@@ -123,14 +138,16 @@ def _clean(value: object) -> object:
     return value.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
-def _run(dialect: str, run_id: str, row: Row) -> Iterator[Statement]:
+def _run(dialect: str, run_id: str, row: Row, number: int) -> Iterator[Statement]:
     if owned := _OWNED & row.keys():
-        raise ValueError(f"A batch may not change {sorted(owned)} of a run: claim, renew and release keep these.")
-    changed = {column: value for column, value in row.items() if column != "graph"}
+        raise ValueError(f"A batch may not change {sorted(owned)} of a run: the run store keeps these.")
+    changed = {column: value for column, value in row.items() if column not in _BYTES}
+    if number:
+        changed["written"] = number
     if changed:
         yield _fill(_compiled(dialect, "update", RUNS.name, tuple(changed)), run_id, [changed])
-    if "graph" in row:
-        yield from _upserts(dialect, GRAPHS, run_id, [{"graph": row["graph"]}])
+    if large := {name: row[name] for name in _BYTES if name in row}:
+        yield from _upserts(dialect, GRAPHS, run_id, [large])
 
 
 def _appends(dialect: str, table: Table, run_id: str, rows: Sequence[Row]) -> Iterator[Statement]:
@@ -183,7 +200,10 @@ def _compiled(dialect: str, verb: str, table_name: str, given: tuple[str, ...]) 
         names.append("idx")
     binds: dict[str, object] = {name: bindparam(f"_{name}") for name in names}
     if verb == "update":
-        core: Insert | Update = update(table).where(table.columns[own_id] == bindparam(_RUN_ID)).values(binds)
+        which = [table.columns[own_id] == bindparam(_RUN_ID)]
+        if "seq" in binds:
+            which.append(table.c.seq == binds.pop("seq"))
+        core: Insert | Update = update(table).where(*which).values(binds)
     else:
         core = _insert(dialect, verb, table, {own_id: bindparam(_RUN_ID), **binds})
     sql = core.compile(dialect=_dialect(dialect))
@@ -216,6 +236,8 @@ def _insert(dialect: str, verb: str, table: Table, values: dict[str, object]) ->
     if verb == "create":
         return insert.on_conflict_do_nothing(index_elements=["name"])
     key = [column.name for column in table.primary_key]
+    if verb == "keep":
+        return insert.on_conflict_do_nothing(index_elements=key)
     changes: dict[str, object] = {name: insert.excluded[name] for name in values if name not in {*key, "run_id"}}
     if table is COUNTS:
         changes["n"] = table.c.n + insert.excluded.n

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 __all__ = ["HEAD", "METADATA", "VERSIONS", "Json"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision: what a database must carry in `alembic_version`."""
 
 METADATA = MetaData()
@@ -95,12 +95,20 @@ RUNS = Table(
     Column("lease_until", Double),
     _filled("epoch", Integer, 0),
     _filled("details", Json, {}),
+    _filled("written", Integer, 0),  # the number of the last batch of this epoch
     UniqueConstraint("name", name="uq_runs_name"),
     Index("ix_runs_created", "created"),
+    Index("ix_runs_state", "state", "created"),  # those that need an owner are looked for every few seconds
 )
 
 # Apart from `runs`: an update rewrites the whole row, and the lease is renewed every few seconds.
-GRAPHS = Table("graphs", METADATA, Column("run_id", String(32), primary_key=True), Column("graph", LargeBinary))
+GRAPHS = Table(
+    "graphs",
+    METADATA,
+    Column("run_id", String(32), primary_key=True),
+    Column("graph", LargeBinary),
+    Column("arguments", LargeBinary),
+)
 
 # Where the primary key is several columns, SQLite keeps the rows in the key's own tree instead of a second one.
 NODES = Table(
@@ -222,6 +230,41 @@ HOOKS = Table(
     Column("error", Text),
     Column("time", Double, nullable=False),
     Index("ix_hooks_run", "run_id", "seq"),
+)
+
+# What people ask of a run: anybody appends, and the owner of the run carries it out.
+ORDERS = Table(
+    "orders",
+    METADATA,
+    _seq(),
+    Column("id", String(32), nullable=False),
+    _id(),
+    _filled("kind", Text, ""),
+    Column("path", Text),
+    _idx(),
+    Column("value", Json),
+    _filled("by", Text, ""),
+    Column("time", Double, nullable=False),
+    _filled("done", Integer, 0),  # 1: carried out
+    UniqueConstraint("id", name="uq_orders_id"),
+    Index("ix_orders_run", "run_id", "done", "seq"),
+)
+
+# What people answered a task that asks; the first answer to a question stands.
+ANSWERS = Table(
+    "answers",
+    METADATA,
+    _id(),
+    Column("path", Text, nullable=False),
+    _idx(),
+    _filled("attempt", Integer, 0),
+    Column("value", Json),
+    _filled("given", Integer, 0),  # 1: there is a value, which may be null
+    _filled("by", Text, ""),
+    _filled("token", Text, ""),
+    Column("time", Double, nullable=False),
+    PrimaryKeyConstraint("run_id", "path", "idx", "attempt"),
+    sqlite_with_rowid=False,
 )
 
 # Runs whose record was deleted, and whose results may still be there: for others need them, or the deleting broke off.

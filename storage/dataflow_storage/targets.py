@@ -167,8 +167,8 @@ def commit(files: Files, path: str, parts: Sequence[Buffer], record: Record, sig
                 return standing
         except Invalid:
             pass  # it does not win
-        files.replace(path, parts, record.token)
-        files.replace(record_name(path), [record.to_json(signer)], record.token)
+        files.replace(path, parts, record.token, step="targets.file")
+        files.replace(record_name(path), [record.to_json(signer)], record.token, step="targets.record")
     return record
 
 

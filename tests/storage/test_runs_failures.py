@@ -24,6 +24,7 @@ from dataflow_storage.mounts import network_file_system
 from dataflow_storage.rows import Batch
 from dataflow_storage.runs import RunStore
 from dataflow_storage.tables import HEAD, METADATA
+from tests.storage.test_runs_processes import finish, start
 
 
 @pytest.fixture
@@ -67,10 +68,32 @@ def test_a_full_disk_is_named_and_the_store_goes_on_when_there_is_space(path: st
             before = len(store.logs(run))
         assert isinstance(full.value.__cause__, DBAPIError)
         assert isinstance(full.value, OSError)
+        assert full.value.transient
         assert before == 1000  # all of what was written before, nothing of the last
         store.close()
         store.write(run, epoch, some_rows(3000))
         assert len(store.logs(run)) == 4000
+
+
+def test_a_disk_that_refuses_is_named_and_the_same_batch_can_be_given_again(path: str) -> None:
+    """A limit on the size of files, which stands for a quota: SQLite calls it an I/O error."""
+    script = """
+import resource
+from dataflow_storage import StoreUnavailable
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+run = "a" * 32
+store.create_run({"id": run, "name": "run"}, owner="me", seconds=600)
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1] + "-wal") + 100_000, resource.RLIM_INFINITY))
+batch = Batch(number=1, logs=[{"time": 1.0, "message": "x" * 200}] * 1000)
+try:
+    store.write(run, 1, batch)
+except StoreUnavailable as error:
+    print(error.transient, "the disk" in str(error), len(store.logs(run)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.write(run, 1, batch)
+print(len(store.logs(run)))
+"""
+    assert finish([start(script, path)]) == ["True True 0\n1000"]
 
 
 def test_a_deleted_file_is_noticed(path: str) -> None:
@@ -78,8 +101,9 @@ def test_a_deleted_file_is_noticed(path: str) -> None:
         run, epoch = begin(store)
         for suffix in ("", "-wal", "-shm"):
             os.unlink(path + suffix)
-        with pytest.raises(StoreUnavailable, match="was deleted while it was in use"):
+        with pytest.raises(StoreUnavailable, match="was deleted while it was in use") as gone:
             store.write(run, epoch, some_rows(1))
+        assert not gone.value.transient
         with pytest.raises(StoreUnavailable, match="was deleted"):
             store.runs()
         assert not os.path.exists(path)
@@ -114,6 +138,7 @@ def test_a_damaged_file(path: str) -> None:
     with RunStore(path) as store, pytest.raises(StoreUnavailable, match=r"runs\.db.*damaged.*recover") as damaged:
         store.logs(run)
     assert isinstance(damaged.value.__cause__, DBAPIError)
+    assert not damaged.value.transient
 
 
 def test_a_lock_that_another_program_keeps(path: str) -> None:
@@ -121,8 +146,9 @@ def test_a_lock_that_another_program_keeps(path: str) -> None:
         run, epoch = begin(store)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(StoreUnavailable, match=r"kept it locked for 0\.2 s"):
+            with pytest.raises(StoreUnavailable, match=r"kept it locked for 0\.2 s") as locked:
                 store.write(run, epoch, some_rows(1))
+            assert locked.value.transient
             assert store.find("run").id == run  # readers do not mind
             other.execute("ROLLBACK")
         store.write(run, epoch, some_rows(1))
@@ -133,8 +159,9 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with RunStore(str(tmp_path / "file" / "runs.db")) as store, pytest.raises(StoreUnavailable, match="File exists"):
         store.runs()
-    with RunStore(str(tmp_path)) as store, pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with RunStore(str(tmp_path)) as store, pytest.raises(StoreUnavailable, match="cannot be opened") as no_file:
         store.runs()
+    assert not no_file.value.transient
 
 
 def test_a_server_that_does_not_answer() -> None:
@@ -183,6 +210,20 @@ def schema(path: str) -> list[tuple[str, ...]]:
         return sorted(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
 
 
+def shape(path: str) -> dict[str, object]:
+    """What a schema means, however its text was put together."""
+    found: dict[str, object] = {}
+    with closing(sqlite3.connect(path)) as connection:
+        for kind, name, _, sql in schema(path):
+            if kind == "table":
+                columns = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
+                indexes = [row[1:] for row in connection.execute(f"PRAGMA index_list({name})")]
+                found[name] = columns, sorted(indexes), "WITHOUT ROWID" in sql
+            else:
+                found[name] = sql
+    return found
+
+
 def make_empty(path: str, revision: str | None = None) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
@@ -205,7 +246,7 @@ def test_migrations_make_exactly_the_schema_of_the_metadata(tmp_path: Path) -> N
         assert compare_metadata(context, METADATA) == []
         assert context.get_current_revision() == HEAD
     engine.dispose()
-    assert schema(made) == schema(migrated)
+    assert shape(made) == shape(migrated)
 
 
 def test_a_database_that_is_behind_is_migrated(path: str) -> None:

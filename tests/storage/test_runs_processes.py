@@ -37,11 +37,13 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "runs.db")
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+def start(script: str, *arguments: str, stdin: int | None = None, **more: str) -> subprocess.Popen[str]:
+    """Run a script; `more` goes to its environment."""
     folder = str(Path(dataflow_storage.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": folder}
+    environment = {**os.environ, "PYTHONPATH": folder, **more}
     command = [sys.executable, "-c", PRELUDE + script, *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[str]:

@@ -21,7 +21,7 @@ def config() -> Config:
     --------
     >>> from alembic.script import ScriptDirectory
     >>> ScriptDirectory.from_config(config()).get_current_head()
-    '0002'
+    '0003'
     """
     found = Config()
     found.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
