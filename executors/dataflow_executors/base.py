@@ -207,6 +207,19 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Starved:
+    """Fragments in flight wait for workers, or wait no longer. Posted when that changes, by clusters only.
+
+    Attributes
+    ----------
+    reason
+        `"no workers"`; empty once there is one again.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Failed:
     """The executor itself is gone; nothing is posted after this.
 
@@ -219,7 +232,7 @@ class Failed:
     error: BaseException
 
 
-Message: TypeAlias = Sent | Done | Failed
+Message: TypeAlias = Sent | Done | Starved | Failed
 
 
 class Channel(Protocol):
@@ -227,6 +240,13 @@ class Channel(Protocol):
 
     def send(self, payload: object) -> None:
         """Post `Sent(payload)` to the driver; called where tasks run, returns at once."""
+
+    def is_open(self) -> bool:
+        """Whether the start of the executor that it belongs to is still on; asked where tasks run, costs nothing.
+
+        False once that executor was closed: what still runs after `close(now=True)` must leave nothing behind. On a
+        worker of a cluster it is False too if the worker lost touch with the run, or never knew of it.
+        """
 
 
 class Executor(ABC):
@@ -256,6 +276,11 @@ class Executor(ABC):
     hosts: bool = False
 
     @property
+    def spec(self) -> str | None:
+        """What `choose` takes to make an equal executor in another process; None if there is no such word."""
+        return None
+
+    @property
     @abstractmethod
     def slots(self) -> int:
         """Number of tasks that can run at the same moment now; at least 1."""
@@ -277,7 +302,8 @@ class Executor(ABC):
         Raises
         ------
         ExecutorError
-            `AlreadyStarted`, `Unreachable`, `ClusterFailed`, `NoMainGuard`.
+            `AlreadyStarted`, `ClusterFailed`, `NoMainGuard`; `Unreachable` or `SchedulerLost`, which are a
+            `ConnectionError`, where it may work later. Nothing is left behind then.
         """
 
     @abstractmethod
@@ -326,6 +352,6 @@ class Executor(ABC):
         Parameters
         ----------
         now
-            Do not wait for running tasks. Those in threads run on, unheard; those in processes of the executor's own
-            are killed.
+            Do not wait for running tasks. Those in threads, and those on a cluster that stays, run on unheard, and find
+            their channel shut; those in processes of the executor's own are killed.
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflow_executors.base import (
     AlreadyStarted,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
 
     from dataflow_executors.session import Session
+
+ELSEWHERE = ("tcp://", "tls://", "ucx://", "ws://", "wss://")  # what other processes can connect to
 
 
 class DaskExecutor(Executor):
@@ -84,6 +86,16 @@ class DaskExecutor(Executor):
         self._adapt = adapt
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._left: tuple[str, ...] = ()  # topics that may be on the workers still, since their cluster was lost
+
+    @property
+    def spec(self) -> str | None:
+        """An address, or `"processes"` with a number; None where only the object itself will do."""
+        if self._where is None:
+            plain = not self._cluster_kwargs and self._adapt is None and self._threads_per_worker == 1
+            words = "processes" if self._workers is None else f"processes:{self._workers}"
+            return words if plain else None
+        return reachable(self._where)
 
     @property
     def slots(self) -> int:
@@ -111,7 +123,7 @@ class DaskExecutor(Executor):
                 adapt=self._adapt,
             )
             try:
-                self._session = Session(connection, post)
+                self._session = Session(connection, post, self._left)
             except BaseException:
                 connection.close(now=True)
                 raise
@@ -145,6 +157,7 @@ class DaskExecutor(Executor):
             session, self._session = self._session, None
         if session is not None:
             session.close(now)
+            self._left = session.left
 
     def _started(self, call: str) -> Session:
         session = self._session
@@ -156,3 +169,20 @@ class DaskExecutor(Executor):
         state = "not started" if self._session is None else repr(self._session)
         workers = "" if self._workers is None else f" workers={self._workers}"
         return f"<{type(self).__name__} {state} where={self._where!r}{workers}>"
+
+
+def reachable(where: str | Client | Cluster | type[Cluster]) -> str | None:
+    """The address at which another process finds the scheduler of an address, a client or a cluster.
+
+    Examples
+    --------
+    >>> reachable("tcp://10.0.0.1:8786")
+    'tcp://10.0.0.1:8786'
+    >>> reachable("inproc://10.0.0.1/123/1") is None
+    True
+    """
+    given: Any = where
+    address = given if isinstance(given, str) else getattr(given, "scheduler_address", None)
+    if address is None:  # a client, which has none while it is closed
+        address = getattr(getattr(given, "scheduler", None), "address", None)
+    return address if isinstance(address, str) and address.startswith(ELSEWHERE) else None

@@ -1,4 +1,4 @@
-"""Getting a `distributed.Client` from whatever a user says about where to run, and giving it back.
+"""A connection to a cluster: one that runs, or one that is started for it.
 
 A `Connection` knows what it started, so that closing it closes that and nothing else.
 """
@@ -8,24 +8,25 @@ from __future__ import annotations
 import ast
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dataflow_executors.base import ClusterFailed, NoMainGuard, UnknownExecutor, Unreachable
+from dataflow_executors.base import ClusterFailed, NoMainGuard, Unreachable
+from dataflow_executors.clients import CLOSE_SECONDS, client_for, of_cluster
+from dataflow_executors.localcluster import deaf_to_interrupts, kill, local_cluster, nannies_of, revive
+from dataflow_executors.silence import hush, quiet
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-CONNECT_SECONDS = 8.0
-CLOSE_SECONDS = 10.0
-TAKEN = "an address like 'tcp://host:8786', a distributed.Client, a cluster object, a cluster class, or None"
+CONFIRM_SECONDS = 1.0  # to see that a scheduler which was lost is not there
+
+log = logging.getLogger("dataflow.executors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,14 @@ class Connection:
         The cluster, if it was started for this connection.
     own_client
         The client was made for this connection.
+    adapts
+        The cluster decides itself how many workers it has.
     """
 
     client: Client
     cluster: Any = None
     own_client: bool = True
+    adapts: bool = False
 
     @property
     def address(self) -> str:
@@ -62,19 +66,30 @@ class Connection:
         """Whether workers may be on other hosts."""
         return self.processes and urlsplit(self.address).hostname not in ("127.0.0.1", "::1", "localhost")
 
-    def close(self, now: bool) -> None:
-        """Close what was started here."""
+    @property
+    def kills(self) -> bool:
+        """Whether `close(now=True)` kills the workers."""
+        return bool(nannies_of(self.cluster))
+
+    def restock(self) -> None:
+        """Start workers again that are gone for good; returns at once, in the client's loop."""
+        if not self.adapts:
+            revive(self.cluster)
+
+    def close(self, now: bool, lost: bool = False) -> None:
+        """Close what was started here; `lost`, if its scheduler answers no more."""
         client: Any = self.client
         with quiet():
-            nannies = _nannies(self.cluster)
+            nannies = nannies_of(self.cluster)
             if nannies and now:
-                self.cluster.sync(_kill, nannies)
+                self.cluster.sync(kill, nannies)
             elif nannies and client.status == "running":
-                client.run(_hush, on_error="ignore")
+                client.run(hush, on_error="ignore")
             if self.own_client:
-                client.close(timeout=CLOSE_SECONDS)
+                _end(client, client.end)
             if self.cluster is not None:
-                self.cluster.close(timeout=CLOSE_SECONDS)
+                with orphaned(self.cluster) if lost else nullcontext():
+                    _end(self.cluster, self.cluster.close, CLOSE_SECONDS)
 
 
 def connect(
@@ -90,7 +105,7 @@ def connect(
     Parameters
     ----------
     where
-        See `TAKEN`; None starts a local cluster of processes.
+        See `DaskExecutor`.
     workers, threads_per_worker
         Size of that local cluster; None for one worker per CPU.
     cluster_kwargs
@@ -102,105 +117,59 @@ def connect(
     ------
     Unreachable, ClusterFailed, NoMainGuard, UnknownExecutor
     """
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
 
     local = where is None or (isinstance(where, type) and issubclass(where, LocalCluster))
     if local and cluster_kwargs.get("processes", True):
         _refuse_unguarded_script()
     if where is None:
-        return _start(lambda: _local_cluster(workers, threads_per_worker, cluster_kwargs), "A local cluster", adapt)
-    if isinstance(where, str):
-        return Connection(client=_client(where, where))
-    if isinstance(where, Client):
-        if not where.asynchronous and where.status == "running":
-            return Connection(client=where, own_client=False)
-        if where.scheduler is None or not where.asynchronous:
-            raise ClusterFailed(repr(where), "it is not connected. Give a connected client, or a scheduler's address.")
-        # A client that lives in an event loop cannot be waited for from outside of it.
-        address = str(where.scheduler.address)
-        return Connection(client=_client(address, address, security=where.security))
+        return _start(lambda: local_cluster(workers, threads_per_worker, cluster_kwargs), "A local cluster", adapt)
     if isinstance(where, type):
         return _start(lambda: where(**cluster_kwargs), where.__name__, adapt)
-    if isinstance(getattr(where, "scheduler_address", None), str):
-        return Connection(client=_cluster_client(where))
-    raise UnknownExecutor(where, TAKEN)
+    client, own = client_for(where)
+    return Connection(client=client, own_client=own)
 
 
-def _client(where: object, address: str, **options: Any) -> Client:
-    from distributed import Client
+@contextmanager
+def orphaned(cluster: Any) -> Iterator[None]:
+    """Around closing a cluster whose scheduler, a process elsewhere, is gone.
 
-    make: Any = Client
+    Dask would ask it to retire the workers first, wait 30 s for a connection, and then leave everything as it is.
+    """
+    import dask
+    from distributed.core import Status
+    from distributed.deploy.spec import ProcessInterface
+
+    scheduler = getattr(cluster, "scheduler", None)
+    if isinstance(scheduler, ProcessInterface):
+        scheduler.status = Status.failed
+    with dask.config.set({"distributed.comm.timeouts.connect": CONFIRM_SECONDS}):
+        yield
+
+
+def _end(what: object, close: Callable[..., object], *arguments: object) -> None:
+    """Close something; that its other end hangs, or is gone, must not keep anybody from going on."""
     try:
-        with quiet():
-            client: Client = make(where, timeout=CONNECT_SECONDS, set_as_default=False, **options)
-            return client
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise Unreachable(address, CONNECT_SECONDS, reason) from error
-
-
-def _cluster_client(cluster: Any) -> Client:
-    address = cluster.scheduler_address
-    if getattr(cluster, "asynchronous", False):
-        return _client(address, address, security=getattr(cluster, "security", None))
-    return _client(cluster, address)
+        close(*arguments)
+    except (OSError, TimeoutError) as error:
+        log.warning("%r may stay open: %s: %s", what, type(error).__name__, error)
 
 
 def _start(make: Callable[[], Any], what: str, adapt: Mapping[str, object] | None) -> Connection:
     try:
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             cluster = make()
-        if adapt is not None:
-            cluster.adapt(**adapt)
     except Exception as error:
         raise ClusterFailed(what, f"{type(error).__name__}: {error}") from error
     try:
-        return Connection(client=_cluster_client(cluster), cluster=cluster)
-    except BaseException:
+        if adapt is not None:
+            cluster.adapt(**adapt)
+        return Connection(client=of_cluster(cluster), cluster=cluster, adapts=adapt is not None)
+    except BaseException as error:
         cluster.close()
-        raise
-
-
-def _local_cluster(workers: int | None, threads_per_worker: int, options: Mapping[str, object]) -> LocalCluster:
-    from dask.system import CPU_COUNT
-    from distributed import LocalCluster
-
-    make: Any = LocalCluster
-    chosen: dict[str, Any] = {
-        "processes": True,
-        "n_workers": CPU_COUNT if workers is None else workers,
-        "threads_per_worker": threads_per_worker,
-        "dashboard_address": None,
-        **options,
-    }
-    if chosen["dashboard_address"] is None:
-        # Without a dashboard the scheduler serves its metrics all the same, and warns when port 8787 is taken.
-        given = chosen.get("scheduler_kwargs") or {}
-        chosen["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0", **given}
-    cluster: LocalCluster = make(**chosen)
-    return cluster
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Threads started in here, and the processes that they start, never get SIGINT.
-
-    A terminal sends Ctrl-C to the whole process group. Workers must leave it to the driver to decide what ends. Blocked
-    signals are inherited: by the thread of the cluster's event loop, by its helpers that start workers (later ones
-    too), and by the workers.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    # Started by the first child otherwise, and starting it unblocks the signal.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if isinstance(error, Unreachable) or not isinstance(error, Exception):
+            raise
+        raise ClusterFailed(what, f"{type(error).__name__}: {error}") from error
 
 
 def _refuse_unguarded_script() -> None:
@@ -231,53 +200,3 @@ def _refuse_unguarded_script() -> None:
             names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
             if "__name__" not in names:
                 raise NoMainGuard(script, line)
-
-
-def _nannies(cluster: Any) -> list[Any]:
-    """Those who watch the worker processes of a local cluster; none for other clusters."""
-    from distributed import Nanny
-
-    return [worker for worker in getattr(cluster, "workers", {}).values() if isinstance(worker, Nanny)]
-
-
-async def _kill(nannies: list[Any]) -> None:
-    """End worker processes; closing the cluster would first wait seconds for their tasks."""
-    for nanny in nannies:
-        nanny.close_gracefully()  # its word for: do not start it again
-        if nanny.pid is not None:
-            os.kill(nanny.pid, signal.SIGKILL)
-
-
-class _Silence(logging.Filter):
-    """Lets everything pass but what Dask's networking says.
-
-    A filter, because cluster objects change the levels of these handlers when they open and close.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to keep a record."""
-        return not record.name.startswith(("distributed", "tornado"))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep `distributed` from logging what is expected: connections that end while we end them."""
-    handlers = _handlers()
-    silence = _Silence()
-    for handler in handlers:
-        handler.addFilter(silence)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(silence)
-
-
-def _hush() -> None:
-    """The same for good, in a worker process that is about to end."""
-    for handler in _handlers():
-        handler.addFilter(_Silence())
-
-
-def _handlers() -> set[logging.Handler]:
-    return {*logging.getLogger("distributed").handlers, *logging.getLogger().handlers}

@@ -64,6 +64,10 @@ class LocalChannel:
         if post is not None:
             post(message)
 
+    def is_open(self) -> bool:
+        """Whether somebody listens."""
+        return self._post is not None
+
     def shut(self) -> None:
         """Stop posting."""
         self._post = None
@@ -151,11 +155,15 @@ class LocalExecutor(Executor):
         if channel is None:
             return
         self._stop.set()
-        self._finish(now)
-        channel.shut()
-        self._values = KeptValues()
-        shipped, self._shipped = self._shipped, set()
-        table.discard(shipped)
+        if now:
+            channel.shut()
+        try:
+            self._finish(now)
+        finally:
+            channel.shut()
+            self._values = KeptValues()
+            shipped, self._shipped = self._shipped, set()
+            table.discard(shipped)
 
     @abstractmethod
     def _finish(self, now: bool) -> None:

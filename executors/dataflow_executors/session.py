@@ -1,9 +1,9 @@
 """One start of a `DaskExecutor`: fragments as futures of a client.
 
 State: `_flights`, fragments without their `Done` yet, touched in the thread of the client's event loop only; `_held`,
-futures of kept keys; `_parts`, the plugins that hold blobs on the workers, and their blobs; `_comm`, the connection
-that it began with; `_stopping`, set by `cancel`; `_still`, set unless cancelled tasks may run; `_post`, None once it is
-over.
+futures of kept keys; `_luggage`, what it has put on the workers; `_comm`, the connection that it began with;
+`_stopping`, set by `cancel`; `_still`, set unless cancelled tasks may run; `_starved`, what was last said of a lack of
+workers; `_post`, None once it is over.
 
 Coroutines here run in the client's loop, where the client's public calls are awaitable.
 """
@@ -15,7 +15,6 @@ import logging
 import pickle
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
@@ -23,11 +22,9 @@ from typing import Any, cast
 
 import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from distributed import Scheduler, WorkerPlugin
+from distributed import Scheduler
 
-from dataflow_executors import blobs as table
 from dataflow_executors.base import (
-    ClusterFailed,
     Done,
     Failed,
     Fragment,
@@ -35,14 +32,17 @@ from dataflow_executors.base import (
     Message,
     SchedulerLost,
     Sent,
+    Starved,
     UnknownKeys,
 )
 from dataflow_executors.connect import Connection
 from dataflow_executors.flight import UNFINISHED, Flight, Pending
-from dataflow_executors.worker import BlobPlugin, ChannelPlugin, TopicChannel
+from dataflow_executors.luggage import Luggage, take_off, unclaimed
+from dataflow_executors.worker import TopicChannel, shut
 
 TICK_SECONDS = 0.1  # how often finished leaves are given up, and the connection is looked at
 STILL_SECONDS = 0.05  # how often workers are asked what they run, after a cancel
+STARVED_SECONDS = 1.0  # how often the scheduler is asked whether it has workers
 SLOTS_SECONDS = 1.0  # how long the number of slots is believed
 LEAVE_SECONDS = 5.0  # for the farewell to a cluster that stays
 FORGET_BYTES = 32_000_000  # of payloads, after which the scheduler is told to drop its copies
@@ -60,28 +60,33 @@ class Session:
         Closed with the session.
     post
         Takes the messages.
+    left
+        Topics of sessions before it that may be on the workers still.
     """
 
-    def __init__(self, connection: Connection, post: Callable[[Message], None]) -> None:
+    def __init__(self, connection: Connection, post: Callable[[Message], None], left: tuple[str, ...] = ()) -> None:
         self._connection = connection
         self._client = cast(Any, connection.client)  # its methods have no annotations
         self._post: Callable[[Message], None] | None = post
         self._flights: dict[int, Flight] = {}
         self._held: dict[Key, Pending] = {}
-        self._shipped: set[str] = set()
-        self._parts: list[tuple[str, dict[str, bytes]]] = []
         self._stopping = False
         self._still = asyncio.Event()
         self._still.set()
         self._received = 0
         self._slots = 1
         self._slots_until = 0.0
+        self._starved = ""
         self._comm = self._client.scheduler_comm
-        self._topic = f"dataflow-{uuid.uuid4().hex}"
+        self._luggage = Luggage(self._client, connection.address)
+        self._topic = self._luggage.topic
+        self.left = (*left, self._topic)
         self.channel = TopicChannel(self._topic)
-        self._register(self._topic, ChannelPlugin(self._topic))
+        self._ask(self._luggage.bring)
         self._client.subscribe_topic(self._topic, _receiver(self))
         self._in_loop(self._tick)
+        self._in_loop(self._watch_workers)
+        self._in_loop(self._tidy_up, left)
 
     def slots(self) -> int:
         """Worker threads now; at least 1."""
@@ -92,25 +97,7 @@ class Session:
 
     def ship(self, blobs: Mapping[str, bytes]) -> None:
         """Send blobs to the workers, and to those that will come."""
-        new = {digest: data for digest, data in blobs.items() if digest not in self._shipped}
-        if not new:
-            return
-        self._alive()
-        self._shipped.update(new)
-        table.add(new)
-        # Each worker walks through its plugins at each step of a task, so they must stay few: a new part takes up the
-        # ones before it that are not larger. A blob is sent again a few times at most.
-        merged = dict(new)
-        old: list[str] = []
-        while self._parts and _size(self._parts[-1][1]) <= _size(merged):
-            name, part = self._parts.pop()
-            old.append(name)
-            merged.update(part)
-        name = f"{self._topic}-{uuid.uuid4().hex}"
-        self._register(name, BlobPlugin(merged))
-        self._parts.append((name, merged))
-        for name in old:
-            self._unregister(name)
+        self._ask(self._luggage.ship, blobs)
 
     def submit(self, fragment: Fragment) -> None:
         """Send a fragment to the scheduler as one graph."""
@@ -159,27 +146,31 @@ class Session:
     def close(self, now: bool) -> None:
         """End everything; the session is of no use afterwards."""
         self._stopping = True
-        over = self._broken() or self._post is None
-        if now and not over:
+        if now:
+            shut(self._topic)
+        lost = self._broken()
+        if not lost and (now or self._post is None):
             self._in_loop(self._drain)  # on a cluster that stays, nothing more should start
-        elif not over:
+        elif not lost:
             try:
                 self._client.sync(self._land_all)
             except BaseException:  # Ctrl-C: no patience left
                 self.close(now=True)
                 raise
         self._post = None
-        if not over and self._connection.cluster is None:
+        if not lost and (self._connection.cluster is None or (now and not self._connection.kills)):
             try:
                 self._client.sync(self._leave, callback_timeout=LEAVE_SECONDS)
+                self.left = ()
             except Exception as error:  # farewell to a cluster that may be going down itself
                 log.warning("Blobs of a run may stay on the workers of %s: %s", self._connection.address, error)
         for future in self._held.values():
             future.release()
         self._held = {}
-        shipped, self._shipped = self._shipped, set()
-        table.discard(shipped)
-        self._connection.close(now)
+        self._luggage.drop()
+        if self._connection.cluster is not None:  # its workers go with it
+            self.left = ()
+        self._connection.close(now, lost)
 
     # In the client's loop
 
@@ -196,6 +187,7 @@ class Session:
         if self._broken():
             self._fail(self._lost("the connection closed"))
         else:
+            self._tell("")
             self._say(Done(flight.id, flight.lost))
         del self._flights[flight.id]
 
@@ -210,6 +202,25 @@ class Session:
             for flight in list(self._flights.values()):
                 await flight.sweep()
             pause = max(TICK_SECONDS, 20 * (time.perf_counter() - begin))
+
+    async def _watch_workers(self) -> None:
+        """Say when fragments in flight have no worker to run on, and when they have one again."""
+        while self._post is not None:
+            await asyncio.sleep(STARVED_SECONDS)
+            if not self._flights or self._stopping:
+                continue
+            self._connection.restock()
+            try:
+                reason = "" if await self._client.nthreads() else "no workers"
+            except OSError:  # the connection is on its way down, which is told elsewhere
+                continue
+            if not self._broken():
+                self._tell(reason)
+
+    def _tell(self, starved: str) -> None:
+        if starved != self._starved:
+            self._starved = starved
+            self._say(Starved(starved))
 
     async def _drain(self) -> None:
         """Cancel what is not finished, and wait until no worker runs any of it."""
@@ -251,10 +262,18 @@ class Session:
 
     async def _leave(self) -> None:
         """Take everything of this session off a cluster that stays."""
+        await self._luggage.leave()
         self._client.unsubscribe_topic(self._topic)
-        for name in [self._topic, *(name for name, _ in self._parts)]:
-            await self._client.unregister_worker_plugin(name)
         await self._forget()
+
+    async def _tidy_up(self, left: tuple[str, ...]) -> None:
+        """Take off what drivers that died, or lost their scheduler, have left on the workers."""
+        try:
+            names = await self._client.run_on_scheduler(unclaimed, left)
+        except Exception as error:  # some schedulers run nothing for clients
+            log.info("What others left on the cluster at %s stays: %s", self._connection.address, error)
+        else:
+            await take_off(self._client, names)
 
     async def _forget(self) -> None:
         """Have the scheduler drop its copies of the payloads, which it keeps for people who subscribe late."""
@@ -279,31 +298,14 @@ class Session:
 
     # Helpers for any thread
 
-    def _register(self, name: str, plugin: WorkerPlugin) -> None:
-        for attempt in range(3):
-            try:
-                self._client.register_plugin(plugin, name=name)
-                return
-            except OSError as error:  # a worker died during the broadcast; its successor gets the plugin by itself
-                if attempt == 2 or self._broken():
-                    raise self._lost(str(error)) from error
-                time.sleep(0.1)
-            except Exception as error:  # the worker's own error, often as text only
-                advice = f"a worker refused a plugin: {error}. Install dask-dataflow in the environment of its workers."
-                raise ClusterFailed(f"The cluster at {self._connection.address}", advice) from error
-
-    def _unregister(self, name: str) -> None:
-        try:
-            self._client.unregister_worker_plugin(name)
-        except Exception as error:  # a worker that came or went just now; its blobs are held elsewhere or gone with it
-            log.info("Plugin %s may stay on a worker of %s: %s", name, self._connection.address, error)
-
     def _ask(self, call: Callable[..., Any], *args: object, **options: object) -> Any:
         self._alive()
         try:
             return call(*args, **options)
-        except OSError as error:
-            raise self._lost(str(error)) from error
+        except Exception as error:
+            if isinstance(error, OSError) or self._broken():
+                raise self._lost(str(error)) from error
+            raise
 
     def _in_loop(self, call: Callable[..., Awaitable[None]], *args: object) -> None:
         self._client.loop.add_callback(self._guarded, call, *args)
@@ -352,10 +354,6 @@ def _receiver(session: Session) -> Callable[[tuple[float, bytes]], None]:
 def _forget_topic(topic: str, dask_scheduler: Scheduler) -> None:
     """Runs on the scheduler."""
     dask_scheduler._broker.truncate(topic)
-
-
-def _size(blobs: Mapping[str, bytes]) -> int:
-    return sum(map(len, blobs.values()))
 
 
 def _graph(fragment: Fragment) -> dict[Key, Any] | HighLevelGraph:

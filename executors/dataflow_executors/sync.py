@@ -32,6 +32,11 @@ class SyncExecutor(LocalExecutor):
     inline = True
 
     @property
+    def spec(self) -> str:
+        """Always `"sync"`."""
+        return "sync"
+
+    @property
     def slots(self) -> int:
         """Always 1."""
         return 1

@@ -53,9 +53,14 @@ class ThreadExecutor(LocalExecutor):
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ValueError(f"threads={threads!r}: give a whole number of at least 1, or None for one per CPU.")
         super().__init__()
-        self._threads = threads
+        self._given = self._threads = threads
         self._pool: _Pool | None = None
         self._coordinators: set[threading.Thread] = set()
+
+    @property
+    def spec(self) -> str:
+        """`"threads"`, with the number of threads if one was given."""
+        return "threads" if self._given is None else f"threads:{self._given}"
 
     @property
     def slots(self) -> int:

@@ -1,7 +1,7 @@
 """What the workers of a cluster hold for one start of an executor: its blobs, and the way back to its driver.
 
-State: `_workers`, the workers of this process that serve a topic. This module imports `distributed`; only workers, and
-drivers that use a cluster, import it.
+State: `_workers`, the workers of this process that serve a topic; `_sessions`, the topics of executors that this very
+process has started. This module imports `distributed`; only workers, and drivers that use a cluster, import it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataflow_executors import blobs as table
 from dataflow_executors.base import ExecutorError
 
 _workers: dict[str, list[Worker]] = {}
+_sessions: set[str] = set()
 
 
 class NoWorker(ExecutorError, RuntimeError):
@@ -47,14 +48,13 @@ class TopicChannel:
         self.topic = topic
 
     def send(self, payload: object) -> None:
-        """Pickle the payload and hand it to the worker.
+        """Pickle the payload and hand it to the worker; nobody hears it if the channel is shut by now.
 
         Raises
         ------
         NoWorker
             Called in a process without a worker of the cluster.
         """
-        data = pickle.dumps(payload, protocol=5)
         try:
             worker = get_worker()
         except ValueError:  # not a task's own thread
@@ -62,7 +62,23 @@ class TopicChannel:
                 worker = _workers[self.topic][0]
             except LookupError:
                 raise NoWorker(self.topic) from None
-        worker.log_event(self.topic, data)
+        if self.topic in _workers:  # else the scheduler would keep it for ever
+            worker.log_event(self.topic, pickle.dumps(payload, protocol=5))
+
+    def is_open(self) -> bool:
+        """Whether a worker of this process serves the topic, or the executor was started here and is not closed."""
+        return self.topic in _workers or self.topic in _sessions
+
+
+def opened(topic: str) -> None:
+    """An executor of this process has begun to listen to a topic."""
+    _sessions.add(topic)
+
+
+def shut(topic: str) -> None:
+    """It listens no longer; for workers in this process, too."""
+    _sessions.discard(topic)
+    _workers.pop(topic, None)
 
 
 class ChannelPlugin(WorkerPlugin):

@@ -33,6 +33,22 @@ def hold(channel: Channel, name: str, gate: Path) -> str:
     return name
 
 
+def watch(channel: Channel, seen: Path) -> None:
+    """Run until the channel is shut, and then say so in a file."""
+    channel.send(("watches", os.getpid()))
+    until = time.monotonic() + 20
+    while channel.is_open() and time.monotonic() < until:
+        time.sleep(0.01)
+    part = seen.with_suffix(".part")
+    part.write_text("open" if channel.is_open() else "shut")
+    part.rename(seen)
+
+
+def seen_by(watcher: Path) -> str:
+    wait_for(watcher)
+    return watcher.read_text()
+
+
 def where(channel: Channel, name: str) -> int:
     channel.send((name, os.getpid()))
     time.sleep(0.05)
@@ -52,6 +68,13 @@ def fragment(
         keep=frozenset(keep.split()),
         annotations=noted or {},
     )
+
+
+def wait_for_slots(executor: Executor, count: int) -> None:
+    until = time.monotonic() + 20
+    while executor.slots < count and time.monotonic() < until:
+        time.sleep(0.05)
+    assert executor.slots == count
 
 
 def run_something(executor: Executor, mailbox: Mailbox) -> None:

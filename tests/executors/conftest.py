@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from dataflow_executors import DaskExecutor, Done, Executor, Failed, Message, Sent, SyncExecutor, ThreadExecutor
+from dataflow_executors import (
+    DaskExecutor,
+    Done,
+    Executor,
+    Failed,
+    Message,
+    Sent,
+    Starved,
+    SyncExecutor,
+    ThreadExecutor,
+)
 
 PATIENCE = 30.0
 
@@ -31,6 +41,8 @@ class Mailbox:
 
     def sent(self) -> Any:
         message = self.get()
+        while isinstance(message, Starved):  # the first worker is slow to come
+            message = self.get()
         assert isinstance(message, Sent), message
         return message.payload
 

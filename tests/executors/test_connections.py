@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from dataflow_executors import (
     UnknownExecutor,
     Unreachable,
     choose,
-    connect,
+    clients,
     session,
 )
 from tests.executors.bodies import add, fragment, hold, run_something, where
@@ -29,13 +28,12 @@ from tests.executors.conftest import Mailbox
 
 class TestWhere:
     def test_nobody_at_the_address(self, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert connect.CONNECT_SECONDS <= 9
-        monkeypatch.setattr(connect, "CONNECT_SECONDS", 1.5)
+        assert clients.CONNECT_SECONDS <= 9
+        monkeypatch.setattr(clients, "CONNECT_SECONDS", 1.5)
         executor = DaskExecutor("tcp://127.0.0.1:9")
-        begin = time.monotonic()
-        with pytest.raises(Unreachable, match=r"No Dask scheduler answered at tcp://127\.0\.0\.1:9 .*dask scheduler"):
+        words = r"No Dask scheduler answered at tcp://127\.0\.0\.1:9 within 1\.5 s .*dask scheduler"
+        with pytest.raises(Unreachable, match=words):
             executor.start(mailbox.post)
-        assert time.monotonic() - begin < 2.5
         executor.close()
 
     def test_not_an_address(self, mailbox: Mailbox) -> None:

@@ -25,8 +25,8 @@ class TestPrograms:
         assert ended.stderr == ""
         assert ended.stdout.splitlines() == [
             "Done(fragment=1, lost={})",
-            "Sent(payload='begins') Sent(payload='begins')",
-            "closed True",
+            "closed, body runs: False",
+            "Done(fragment=3, lost={})",
         ]
         assert ended.returncode == 0
 
