@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from dataflow.asking import wait_for_input
 from dataflow.cache import cache
 from dataflow.context import Secret, context
 from dataflow.errors import DataflowError, RunFailed, TaskFailed
@@ -55,6 +56,7 @@ __all__ = [
     "get_runs",
     "task",
     "unmapped",
+    "wait_for_input",
 ]
 
 # Loaded when they are first used: `import dataflow` stays light.

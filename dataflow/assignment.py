@@ -9,7 +9,7 @@ from dataflow import states
 from dataflow.definition import Hook
 from dataflow.errors import PlaceError
 from dataflow.graph import Graph
-from dataflow.recovery import Past
+from dataflow.recovery import Reopening
 from dataflow_executors import Executor
 from dataflow_storage import ResultStore, RunStore
 
@@ -34,8 +34,10 @@ class Assignment:
         The record.
     epoch : int
         Of the lease that was claimed for it.
-    past : Past, optional
-        What is known, where the run is taken up again.
+    how : Reopening, optional
+        How the run is taken up again; None for one that begins.
+    since : float
+        When it was, in seconds since the epoch.
     hooks : mapping
         The flow's own hooks.
     view : callable
@@ -46,6 +48,12 @@ class Assignment:
         What must be made anew although the cache has it: all, or tasks by name or path.
     before : str
         The state that the run is in.
+    details : mapping
+        The run's notes on record.
+    columns : mapping
+        Of the run's row, as they are from now on.
+    patient : bool
+        Wait for a scheduler that cannot be reached, also at first; and obey what was asked of the driver before.
     """
 
     run_id: str
@@ -56,12 +64,16 @@ class Assignment:
     results: ResultStore
     runs: RunStore
     epoch: int
-    past: Past | None = None
+    how: Reopening | None = None
+    since: float = 0.0
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     view: Callable[[str | None, int], object]
     log_prints: bool = False
     refresh: bool | tuple[str, ...] = False
     before: str = states.PENDING
+    details: Mapping[str, object] = field(default_factory=dict)
+    columns: Mapping[str, object] = field(default_factory=dict)
+    patient: bool = False
 
 
 def check_places(results: ResultStore, executor: Executor) -> None:

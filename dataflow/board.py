@@ -8,7 +8,7 @@ executor while somebody may need it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dataflow import states
 from dataflow.errors import MapError
@@ -18,7 +18,23 @@ from dataflow.node import Node
 from dataflow.task import STRICT
 from dataflow.walking import common_length
 from dataflow.wiring import wire
-from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Part, Single, item_of, nodes_of
+from dataflow.works import (
+    DONE,
+    FLYING,
+    HELD,
+    WAITING,
+    Group,
+    Item,
+    Known,
+    Memory,
+    Owner,
+    Part,
+    Single,
+    follows,
+    group_of,
+    item_of,
+    nodes_of,
+)
 
 
 class Board:
@@ -30,18 +46,14 @@ class Board:
         What to run.
     chains : bool
         The executor takes fragments that depend on fragments in flight.
-    known : mapping
-        Task runs that are final already, by (path, index).
-    attempts : mapping
-        Attempts made so far, by (path, index).
-    resumed : iterable
-        Task runs, as (path, index), that somebody let go on.
+    memory : Memory
+        What a driver before this one left.
 
     State: `items` and `parts` by Node, `by_path`, and `all` in build order; `open`, how many items are not done;
     `candidates`, items that may be ready; `live`, the keys that the executor keeps, each counted in `holds`, and
     `released`, those that nobody needs any more; `events`, what ended because something else did, and `nodes`, what
     joined, and `widths`, what was learned, for the record; `deferrable`, whether something may have to go again;
-    `targets`, which node writes what.
+    `targets`, which node writes what; `delayed`, what has to wait for its time, for the plan to take.
     """
 
     def __init__(
@@ -49,14 +61,11 @@ class Board:
         graph: Graph,
         *,
         chains: bool,
-        known: Mapping[tuple[str, int], Known],
-        attempts: Mapping[tuple[str, int], int],
-        resumed: Iterable[tuple[str, int]],
+        memory: Memory,
     ) -> None:
         self.chains = chains
-        self.known = dict(known)
-        self.attempts = dict(attempts)
-        self.resumed = set(resumed)
+        self.memory = memory
+        self.delayed: list[tuple[tuple[str, int], Owner]] = []
         self.items: dict[Node, Item] = {}
         self.parts: dict[Node, Part] = {}
         self.by_path: dict[str, Item] = {}
@@ -115,16 +124,21 @@ class Board:
         only where something that is not done needs it."""
         if isinstance(item, Single):
             where = (item.node.path, NO_INDEX)
-            item.attempt = item.base = self.attempts.get(where, 0)
-            item.resumed = where in self.resumed
-            known = self.known.get(where)
+            item.attempt = item.base = self.memory.attempts.get(where, 0)
+            item.failed = self.memory.failures.get(where, 0)
+            item.base -= item.failed
+            item.resumed, item.answers = where in self.memory.resumed, self.memory.resumed.get(where, ())
+            known = self.memory.known.get(where)
             if known is not None and self._serves(item.node, known, item):
                 self.finish(item, known)
+            elif where in self.memory.due:
+                item.status = HELD
+                self.delayed.append((where, item))
         else:
             assert isinstance(item, Group)
             for part in item.parts:
-                whole = self.known.get((part.node.path, NO_INDEX))
-                if whole is not None and part.number == 0 and whole.type == states.SKIPPED:
+                whole = self.memory.known.get((part.node.path, NO_INDEX))
+                if whole is not None and part.number == 0 and whole.type not in states.WITH_VALUE:
                     self.end_whole(item, whole)
                     return
 
@@ -136,20 +150,26 @@ class Board:
 
     def _recall_child(self, group: Group, part: Part, index: int) -> None:
         where = (part.node.path, index)
-        attempt = self.attempts.get(where)
+        attempt = self.memory.attempts.get(where)
         if attempt:
-            part.attempts[index] = (attempt, attempt)
-            part.bases[index] = attempt
-        if where in self.resumed:
-            group.resumed.add((part.number, index))
-        known = self.known.get(where)
+            failed = self.memory.failures.get(where, 0)
+            part.attempts[index] = (attempt, attempt - failed)
+            part.bases[index] = attempt - failed
+            part.failed[index] = failed
+        if where in self.memory.resumed:
+            group.resumed[part.number, index] = self.memory.resumed[where]
+        known = self.memory.known.get(where)
         if known is None:
+            if where in self.memory.due and group.place[index] == WAITING:
+                group.place[index] = HELD
+                group.holding[index] = self.memory.due[where]
+                self.delayed.append((where, (group, index)))
             return
         stored = known.reference is not None or known.type not in states.WITH_VALUE
         if not stored:
             # Made again only for somebody who needs it: a later part, a follower, or a consumer of the whole map.
             later = all(other.known[index] is not None for other in group.parts[part.number + 1 :])
-            followed = all((follower.node.path, index) in self.known for follower in part.followers)
+            followed = all((follower.node.path, index) in self.memory.known for follower in part.followers)
             consumed = all(consumer.status == DONE for consumer in group.consumers)
             pointed = any(other.status != DONE for other in group.pointed_by)
             stored = later and followed and consumed and not pointed and not part.returned
@@ -388,17 +408,3 @@ class Board:
             return item.known
         part = self.parts[node]
         return part.whole or part.known
-
-
-def group_of(items: Mapping[Node, Item], part: Part) -> Group:
-    """The group that a part belongs to."""
-    group = items[part.node]
-    assert isinstance(group, Group)
-    return group
-
-
-def follows(known: Known) -> Known:
-    """How what depends on an ended map ends."""
-    if known.type == states.SKIPPED:
-        return Known(known.type, known.message)
-    return Known(states.TRIGGER_FAILED, f"its upstream is {known.type}: {known.message}")

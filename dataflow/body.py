@@ -110,7 +110,13 @@ def _in_child(
         sink(*pickle.loads(message))
 
     try:
-        answer = isolation.call(payload, timeout=definition.policy.timeout, grace=session.job.grace, on_message=arrived)
+        answer = isolation.call(
+            payload,
+            timeout=definition.policy.timeout,
+            grace=session.job.grace,
+            on_message=arrived,
+            is_wanted=session.is_wanted,
+        )
     except isolation.ChildTimeout as error:
         return Raised(error, _told(error), timed_out=True)
     except isolation.ChildDied as error:

@@ -14,6 +14,7 @@ from dataflow.definition import Definition
 from dataflow.events import NO_INDEX
 from dataflow.keys import Key
 from dataflow.outcome import DEFERRED_OUTCOME, Batch, Outcome
+from dataflow.signals import Answers
 
 
 class Slot:
@@ -111,6 +112,8 @@ class Call:
         Attempts made before: in all, and up to the last retry of the run, which gives a new budget.
     resumed : bool
         Approved, or resumed after a pause.
+    answers : tuple
+        What was given with that, oldest first.
     kind : str
         `"run"`, or `"measure"`: learn the width of a map, whose walked values are the args.
     """
@@ -124,12 +127,13 @@ class Call:
     attempt: int = 0
     resumed: bool = False
     base: int = 0
+    answers: Answers = ()
     kind: str = "run"
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = [self.run, self.definition, self.path, self.args, self.kwargs, self.picks, self.attempt, self.resumed]
-        fields += [self.base, self.kind]
-        for default in ("run", 0, False, 0, None, None, ()):
+        fields += [self.base, self.answers, self.kind]
+        for default in ("run", (), 0, False, 0, None, None, ()):
             if fields[-1] != default:
                 break
             fields.pop()
@@ -200,8 +204,8 @@ class BatchCall:
         Outcomes known already, by (stage, index): these do not run.
     pointed : bool
         Some items of columns have Pointers in them.
-    resumed : frozenset
-        What somebody approved or resumed, by (stage, index).
+    resumed : mapping
+        What somebody approved or resumed, by (stage, index), with what was given with that, oldest first.
     """
 
     run: str
@@ -213,7 +217,7 @@ class BatchCall:
     attempts: Mapping[tuple[int, int], tuple[int, int]] | None = None
     done: Mapping[tuple[int, int], Pick] | None = None
     pointed: bool = False
-    resumed: frozenset[tuple[int, int]] = frozenset()
+    resumed: Mapping[tuple[int, int], Answers] | None = None
 
 
 @dataclass(slots=True)
@@ -232,6 +236,7 @@ class Unit:
     attempt: int = 0
     base: int = 0
     resumed: bool = False
+    answers: Answers = ()
     key_made: Key | None = None
     claimed: bool = False
     why: str = ""

@@ -16,11 +16,13 @@ from dataflow.calls import Group, Unit
 from dataflow.events import TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, Outcome
+from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
 from dataflow_storage import StoreUnavailable
 
 CHUNK_SECONDS = 0.25
+LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 CHUNK_BYTES = 4_000_000
 
 
@@ -59,9 +61,13 @@ class Chunk:
                 self._away = error
 
     def _key(self, path: str, first: int) -> str:
-        return f"{self._session.job.run_id}/{path}[{first}]"
+        job = self._session.job
+        return f"{job.run_id}/{join_key(path, first, job.generation)}"
 
     def _look_back(self, indices: Sequence[int]) -> None:
+        if self._session.job.taken_up:
+            self._look_everywhere(set(indices))
+            return
         position = 0
         while position < len(indices):
             first, last = indices[position], -1
@@ -78,6 +84,26 @@ class Chunk:
                 return
             while position < len(indices) and indices[position] <= last:
                 position += 1
+
+    def _look_everywhere(self, indices: set[int]) -> None:
+        """A driver before this one may have cut other batches, and what ran for it may have ended just now."""
+        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
+        for stage in self._persisted:
+            news: list[str] = []
+            if time.monotonic() - looked.get(stage.path, -LOOK_SECONDS) >= LOOK_SECONDS:
+                news = job.store.keys(f"{job.run_id}/{stage.path}[")
+                looked[stage.path] = time.monotonic()
+            for key in news:
+                path, _, generation = split_key(key.partition("/")[2])
+                if path != stage.path or generation != job.generation:
+                    continue
+                if key not in seen.setdefault(path, {}):
+                    seen[path][key] = job.store.find_many(key) or {}
+            for chunk in seen.get(stage.path, {}).values():
+                for index in chunk.keys() & indices:
+                    self._found[stage.path, index] = Outcome(
+                        states.SUCCESS, reference=chunk[index], message="committed before"
+                    )
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very child committed before, or another run."""
@@ -126,7 +152,7 @@ class Chunk:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         first, self._first = self._first, None
         self._since = time.perf_counter()
-        if first is None:
+        if first is None or not self._session.may_commit():
             return
         by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
         for unit, outcome in waiting:
@@ -169,6 +195,8 @@ class Chunk:
         for index, (_, outcome) in mine.items():
             if index in references:
                 outcome.reference = references[index].reference
+        if self._session.job.taken_up:
+            self._session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
         if units and policy_caches(units[0]):
             cached.remember(self._session, list(mine.values()))
         for index, (unit, outcome) in mine.items():

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dataflow.errors import NoContext, SecretMissing
@@ -37,6 +37,12 @@ class Context:
         When the body will be killed (UTC).
     resumed : bool
         Somebody resumed or approved this task run after a pause.
+    answers : tuple
+        What was given with approvals of this task run so far, oldest first, as plain JSON data.
+    answer : object
+        The last of them; None where none was given.
+    asked : list of int
+        How many answers this body has used so far; for `wait_for_input`.
     """
 
     run_id: str
@@ -50,6 +56,9 @@ class Context:
     logical_time: datetime
     deadline: datetime | None
     resumed: bool
+    answers: tuple[object, ...] = ()
+    answer: object = None
+    asked: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
 
     @property
     def logger(self) -> logging.Logger:

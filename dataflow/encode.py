@@ -98,6 +98,7 @@ class Encoder:
             item.resumed,
             # An attempt that ended without failing (a pause, a lost worker) costs no retry.
             base=max(item.base, item.attempt - item.failed),
+            answers=item.answers,
         )
         return DaskTask(item.key, run_task, call, *sources.refs)
 
@@ -205,7 +206,7 @@ class Encoder:
             attempts=attempts or None,
             done=done or None,
             pointed=bool(group.item_waits),
-            resumed=frozenset(pair for pair in group.resumed if pair[1] in indices),
+            resumed={pair: given for pair, given in group.resumed.items() if pair[1] in indices} or None,
         )
         return DaskTask(key, run_task, call, *sources.refs)
 

@@ -1,8 +1,8 @@
-"""The driver: the one loop that submits fragments, folds events, keeps timers and writes the record.
+"""The driver: the one loop that submits fragments, folds events and keeps timers, and has all of it written down.
 
 `take → submit → wait → fold → record`, until the plan is done. It decides nothing itself: what to run next is the
 plan's, what a row looks like the recorder's. It runs in a thread of its own, or in the caller's where the executor is
-inline.
+inline. When its scheduler is lost it begins again with what is known by then, as any later driver would.
 """
 
 from __future__ import annotations
@@ -12,173 +12,199 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from dataflow import capture, prune, session, settings, states
+from dataflow import capture, closing, orders, prune, session, settings, standby, states
 from dataflow.assignment import Assignment, check_places
+from dataflow.beginning import make_job, make_plan
+from dataflow.book import Book
 from dataflow.definition import Definition
 from dataflow.events import Event, Expanded, Packed, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.fetching import fetched
-from dataflow.hooks import Hooks
 from dataflow.losses import blamed, portable, reason
-from dataflow.plan import Plan
-from dataflow.recorder import Recorder
-from dataflow.recovery import LEASE_SECONDS
-from dataflow.session import Control, Job
-from dataflow.works import Known
-from dataflow_executors.base import Done, Failed, Message, Sent
-from dataflow_storage import StoreUnavailable
+from dataflow.orders import Order
+from dataflow.patience import patiently
+from dataflow.recovery import RESUME, recall
+from dataflow.session import Control
+from dataflow_executors.base import Done, Failed, Message, SchedulerLost, Sent, Starved, Unreachable
+from dataflow_storage.faults import faultpoint
+from dataflow_storage.rows import OrderRow
 
 logger = logging.getLogger("dataflow")
 # How long events of a finished fragment may be on their way: they are shipped every 50 ms.
 GRACE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What another thread asks of the driver."""
-
-    what: str  # "cancel", "abort" or "resume"
+LOOK_SECONDS = 5.0  # to wait for the record to be up to date, where somebody looks at it
+WAITING = "Waiting: "
+MOST_BEGINNINGS = 5  # with lost schedulers and without progress, one after the other
 
 
 class Driver:
     """Drives one run to its end, or to a pause.
 
-    State: `values`, outputs that were not stored, by (path, index); `state` and `message`, the run's; `error`, what
-    broke the driver itself; `progress`, called after each round with the plan and the recorder's counts.
+    State: `values`, outputs that were not stored, by (path, index); `book`, what is written down; `error`, what broke
+    the driver itself; `_stop`, who asked that nothing else starts, and `_obeyed`, which orders that were;
+    `_beginnings`, how often the scheduler was lost without progress since `_ended` task runs had ended.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self.work = assignment
         self.values: dict[tuple[str, int], object] = {}
-        self.state = assignment.before
-        self.message = ""
         self.error: BaseException | None = None
         self.finished = threading.Event()
-        self._inbox: queue.SimpleQueue[Message | _Order] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Message | Order | Exception] = queue.SimpleQueue()
         self._control = Control()
-        past = assignment.past
-        self._recorder = Recorder(past.recorded, past.listed) if past else Recorder()
-        self._token = assignment.run_id[:8] + f"{time.time_ns() % 0xFFFFF:05x}"
+        self._stop: Order | None = None
+        self._cancels = 0
+        self._obeyed: list[int] = []
         self._tokens: list[str] = []
         self._late: dict[int, tuple[float, Mapping[str, BaseException]]] = {}
         self._submitting = False
-        self._epoch = assignment.epoch
         self._thread = 0
-        self._flushed = self._renewed = time.monotonic()
-        self._flush_seconds = float(str(settings.get("runs.flush")))
-        self._positions = 0
         self._unpacked: dict[str, Definition] = {}
         self._pruner: prune.Pruner | None = None
-        self._pruned: dict[tuple[str, int], Known] = {}
-        self._hooks = Hooks(assignment.hooks, assignment.view, self._recorder, self._control)
+        self._beginnings = 0
+        self._gave_in = False
+        self._ended = 0
         self.fragments = 0
+        self.book = Book(assignment, self._control, self._hear)
 
-    # Orders from other threads
-    # -----------------------------------------------------------------------------------------
+    # Orders -----------------------------------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """Stop cleanly: what runs may finish, nothing else starts."""
-        self._control.cancelled = True
-        self._inbox.put(_Order("cancel"))
+    def order(self, order: Order) -> None:
+        """Ask something of the driver, from any thread."""
+        # Before the flags: the loop may end as soon as it sees them.
+        if order.what in orders.STOPS and (self._stop is None or order.what != orders.PAUSE):
+            self._stop = order
+        if order.what != orders.RESUME:
+            self._obeyed.append(order.seq)
+        if order.what in orders.STOPS:
+            self._control.cancelled = True
+        self._cancels += order.what == orders.CANCEL
+        if order.what == orders.ABORT or self._cancels > 1:
+            self._control.aborted = True
+        self._inbox.put(order)
 
-    def abort(self) -> None:
-        """Stop at once: what runs is abandoned, or killed where it is in a child process."""
-        self._control.cancelled = self._control.aborted = True
-        self._inbox.put(_Order("abort"))
+    def _hear(self, heard: OrderRow | Exception) -> None:
+        if isinstance(heard, Exception):
+            self._inbox.put(heard)
+        else:
+            # What was asked of a driver before this one counts no more where a person has sent the run on since.
+            old = not self.work.patient and heard.time < self.work.since
+            self.order(orders.from_row(heard, what=orders.NOTHING if old else None))
 
-    def resume(self) -> None:
-        """Let everything go on that waits for a person."""
-        self._inbox.put(_Order("resume"))
+    def _obey(self, order: Order) -> None:
+        if order.what == orders.RESUME:
+            for path, index in self._plan.resume(order.answers):
+                self._fold(TaskEvent(path, index, states.PENDING, time.time(), message=f"approved by {order.by}"))
+            self.book.recorder.carried_out(order.seq)
+            return
+        if order.what in orders.STOPS:
+            self.book.say(f"stops for {order.by}: what runs may finish")
+            self.work.executor.cancel()
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
     def announce(self) -> None:
         """Put the graph's nodes on record, so that whoever holds the run can ask for them at once."""
-        self._recorder.add_nodes(self.work.graph.nodes, 0)
-        self.flush()
+        if self.work.how is None:
+            self.book.recorder.add_nodes(self.work.graph.nodes, 0)
+            self.book.flush(wait=None)
 
     def drive(self) -> None:
         """Run to the end. Whatever happens is on record; what broke the driver is in `error`."""
-        work = self.work
         self._thread = threading.get_ident()
         capture.install()
         try:
-            self._enter(states.RUNNING, started=time.time())
-            self.flush()
-            work.executor.start(self._receive)
-            check_places(work.results, work.executor)
-            self._reopen()
-            self._plan = self._make_plan()
-            self._note_pruned()
-            self._loop()
+            self.book.recorder.set_columns(self.work.columns)
+            self.book.enter(states.RUNNING, started=time.time(), ended=None)
+            self.book.flush(wait=LOOK_SECONDS)
+            while not self._drive_once():
+                pass
         except BaseException as error:
-            self.error = error
-            self._end_broken(error)
+            # Told to stop while there was no scheduler: that is no failure, and is put down when all is closed.
+            self._gave_in = self._stop is not None and isinstance(error, SchedulerLost | Unreachable)
+            self.error = None if self._gave_in else error
+            if self.book.lost is None and not self._gave_in:
+                self._end_broken(error)
         finally:
             capture.uninstall()
             self._close()
 
-    def _reopen(self) -> None:
-        """A run that is taken up again: what had not succeeded is pending once more, what was found is on record."""
-        past = self.work.past
-        if past is None:
+    def _drive_once(self) -> bool:
+        """Begin, and run to the end; False where the scheduler was lost on the way."""
+        try:
+            self._start()
+            with faultpoint("driver.begin"):
+                self._begin()
+            self._loop()
+        except SchedulerLost as error:
+            self._salvage()
+            self._ended, ended = self.book.recorder.ended, self._ended
+            self._beginnings = 0 if self._ended > ended else self._beginnings + 1
+            if self._control.cancelled or self._beginnings >= MOST_BEGINNINGS:
+                raise
+            self.book.say(f"{WAITING}{error}")
+            self.work.executor.close(now=True)
+            return False
+        return True
+
+    def _start(self) -> None:
+        """Start the executor; wait for a scheduler that was there before."""
+        patient = self.fragments > 0 or self.work.patient
+        patience = float(str(settings.get("runs.patience"))) if patient else 0.0
+        standby.start(self.work.executor, self._receive, patience, self._wait_for_scheduler)
+        if self.book.message.startswith(WAITING):
+            self.book.say("")
+        check_places(self.work.results, self.work.executor)
+
+    def _wait_for_scheduler(self, error: Unreachable, seconds: float) -> None:
+        """There is nothing to hear of but orders; what was approved is found on record later."""
+        self.book.say(f"{WAITING}{error}")
+        self.book.flush()
+        try:
+            message = self._inbox.get(timeout=seconds)
+        except queue.Empty:
             return
-        for (path, index), state in past.recorded.items():
-            # What was found had ended otherwise, as far as the record knew: nothing follows that but a new start.
-            if state != states.PENDING and ((path, index) not in past.known or (path, index) in past.found):
-                self._recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message="taken up again"))
-        for (path, index), known in past.found.items():
-            attempt = past.attempts.get((path, index), 0)
-            self._recorder.add(
-                TaskEvent(
-                    path, index, states.SUCCESS, time.time(), attempt, "committed before", reference=known.reference
-                )
-            )
+        if isinstance(message, Exception):
+            raise message
+        if isinstance(message, Order):
+            if message.what == orders.RESUME:
+                self._obeyed.append(message.seq)
+            if message.what in orders.STOPS:
+                raise error
 
-    def _make_plan(self) -> Plan:
-        work, past = self.work, self.work.past
-        job = Job(
-            run_id=work.run_id,
-            run_name=work.run_name,
-            flow=work.graph.flow,
-            parameters=work.graph.parameters,
-            logical_time=work.logical_time,
-            store=work.results,
-            channel=work.executor.channel,
-            log_prints=work.log_prints,
-            grace=float(str(settings.get("tasks.grace"))),
-            keyed=prune.is_keyed(work.graph),
-            refresh=work.refresh,
-            control=self._control,
-        )
-        self._ship({self._token: job})
-        known = dict(past.known) if past else {}
-        if job.keyed:
-            self._pruner = prune.Pruner(
-                session.Session(self._token, job), work.graph, known, past.unneeded if past else frozenset()
-            )
+    def _salvage(self) -> None:
+        """What was reported before the scheduler was lost counts."""
+        self._late.clear()
+        while True:
             try:
-                self._pruned = self._pruner.prune()
-            except StoreUnavailable as error:  # then tasks look for themselves
-                self._recorder.add_log(time.time(), logging.WARNING, f"the cache could not be read: {error}")
-        return Plan(
-            work.graph,
-            run=self._token,
-            chains=work.executor.chains,
-            slots=work.executor.slots,
-            known={**known, **self._pruned},
-            attempts=past.attempts if past else None,
-            resumed=past.paused if past else (),
-        )
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(message, Sent):
+                self._take_in(message)
+            elif isinstance(message, Order | Exception) and not isinstance(message, Failed):
+                self._inbox.put(message)
+                break
+        if self._pruner is not None:
+            self._pruner.tidy()
+        session.forget(self._tokens)
+        self._tokens = []
 
-    def _note_pruned(self) -> None:
-        """What need not run goes on record, and its hooks hear of it, as if it had."""
-        self._note_news()
-        for (path, index), known in self._pruned.items():
-            now = time.time()
-            self._record(TaskEvent(path, index, known.type, now, message=known.message, reference=known.reference))
+    def _begin(self) -> None:
+        """Make the plan of what is known: by the record, and by the results that nobody lived to tell of."""
+        work = self.work
+        past = None
+        if self.fragments or work.how is not None:
+            self.book.flush(wait=None)
+            how = RESUME if self.fragments or work.how is None else work.how
+            patience = float(str(settings.get("runs.patience")))
+            past = patiently(lambda: recall(work.runs.find(work.run_id), work.runs, work.results, how), patience)
+            self.book.reopen(past, how)
+        self._token = work.run_id[:8] + f"{time.time_ns() % 0xFFFFF:05x}"
+        job = make_job(work, past, self._control)
+        self._ship({self._token: job})
+        self._plan, self._pruner = make_plan(work, past, self._token, job, self.book)
 
     def _loop(self) -> None:
         plan = self._plan
@@ -189,7 +215,7 @@ class Driver:
             if not self._control.cancelled and self._submit():
                 continue
             if plan.is_paused:
-                self._finish(states.PAUSED, "waits for approval: run.resume() lets it go on")
+                self._finish(states.PAUSED, "waits for approval: run.resume() or run.approve(task) lets it go on")
                 return
             if plan.is_stuck and self._inbox.empty():
                 raise RuntimeError(
@@ -209,7 +235,8 @@ class Driver:
             self.fragments += 1
             self._submitting = True
             try:
-                self.work.executor.submit(dispatch.fragment)
+                with faultpoint("driver.submit"):
+                    self.work.executor.submit(dispatch.fragment)
             except Exception:
                 if self.work.executor.processes:  # say which task it was, where its arguments are the reason
                     for task in dispatch.fragment.tasks.values():
@@ -234,13 +261,13 @@ class Driver:
         self._inbox.put(message)
         # An inline executor runs the fragment in this very thread: the record must not wait for its end.
         busy = self._submitting and self.work.executor.inline and threading.get_ident() == self._thread
-        if busy and time.monotonic() - self._flushed > self._flush_seconds:
+        if busy and self.book.is_due:
             self._drain()
-            self.flush()
+            self.book.flush()
 
     def _wait(self) -> None:
         """Wait for something to do, at most until the next timer or flush."""
-        wait = self._flush_seconds if self._recorder.size else 1.0
+        wait = self.book.flush_seconds if self.book.recorder.size else 1.0
         due = self._plan.next_due
         if due is not None and not self._control.cancelled:
             wait = min(wait, due - time.time())
@@ -253,8 +280,8 @@ class Driver:
         else:
             self._take_in(message)
             self._drain()
-        if time.monotonic() - self._flushed >= self._flush_seconds:
-            self.flush()
+        if self.book.is_due:
+            self.book.flush()
 
     def _drain(self) -> None:
         while True:
@@ -264,24 +291,19 @@ class Driver:
                 return
             self._take_in(message)
 
-    def _take_in(self, message: Message | _Order) -> None:
+    def _take_in(self, message: Message | Order | Exception) -> None:
         if isinstance(message, Sent):
             for event in message.payload:  # type: ignore[attr-defined]
                 self._fold(event)
         elif isinstance(message, Done):
             self._flush_local()
             self._late[message.fragment] = (time.monotonic() + GRACE_SECONDS, message.lost)
-        elif isinstance(message, Failed):
-            raise message.error
-        elif message.what == "resume":
-            for path, index in self._plan.resume():
-                self._fold(TaskEvent(path, index, states.PENDING, time.time(), message="resumed"))
-        elif message.what == "abort":
-            from dataflow import isolation
-
-            isolation.stop_all()
+        elif isinstance(message, Starved):
+            self.book.say(f"{WAITING}{message.reason}" if message.reason else "")
+        elif isinstance(message, Order):
+            self._obey(message)
         else:
-            self.work.executor.cancel()
+            raise message.error if isinstance(message, Failed) else message
 
     def _flush_local(self) -> None:
         """Events of tasks in this process need not wait for their timer."""
@@ -291,7 +313,7 @@ class Driver:
 
     def _settle(self) -> None:
         """Account for fragments that Dask is through with: their events may come late, and some may never come."""
-        self._note_news()
+        self.book.note(self._plan.news())
         for fragment, (deadline, lost) in list(self._late.items()):
             if self._plan.fragment_done(fragment):
                 del self._late[fragment]
@@ -301,39 +323,29 @@ class Driver:
             elif self._control.cancelled:
                 del self._late[fragment]
                 self._plan.forget(fragment)
-        self._note_news()
+        self.book.note(self._plan.news())
 
     def _fold(self, event: Event) -> None:
         if isinstance(event, Expanded) and isinstance(event.graph, Packed):
             event = event._replace(graph=session.unpack(event.graph, self._unpacked))
-        self._record(event)
-        self._plan.fold(event)
-
-    def _record(self, event: Event) -> None:
-        if self._recorder.add(event) and isinstance(event, TaskEvent):
-            self._hooks.task_changed(event)
-
-    def _note_news(self) -> None:
-        """What the plan decided itself goes on record too."""
-        news = self._plan.news()
-        if news.nodes:
-            self._recorder.add_nodes(news.nodes, self._positions)
-            self._positions += len(news.nodes)
-            self._hooks.add(news.nodes)
-        for path, width in news.widths:
-            self._recorder.set_width(path, width)
-        for event in news.events:
-            self._record(event._replace(time=time.time()))
+        self.book.record(event)
+        with faultpoint("driver.fold"):
+            self._plan.fold(event)
 
     # Ending -----------------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> None:
-        """Every task run gets a final state, and with them the run."""
-        message = "cancelled by the user" if self._control.cancelled else ""
+        """Every task run gets a final state, and with them the run; or somebody pauses it, and the rest stays open."""
+        stop = self._stop if self._control.cancelled and not self._plan.is_done else None
+        if stop is not None and stop.what == orders.PAUSE:
+            self.book.details["paused"] = {"by": stop.by, "note": stop.note}
+            self._finish(states.PAUSED, f"paused by {stop.by}{f': {stop.note}' if stop.note else ''}")
+            return
+        message = f"cancelled by {stop.by}" if stop else ""
         if self._control.cancelled:
             for path, index in list(self._plan.unfinished()):
-                if self._recorder.state_of(path, index) not in states.FINAL:
-                    self._record(TaskEvent(path, index, states.CANCELLED, time.time(), message=message))
+                if self.book.recorder.state_of(path, index) not in states.FINAL:
+                    self.book.record(TaskEvent(path, index, states.CANCELLED, time.time(), message=message))
         deciding = self._plan.deciding()
         if any(type in states.FAILURE for type in deciding):
             self._finish(states.FAILED, _counted(deciding, states.FAILURE))
@@ -351,57 +363,50 @@ class Driver:
             self._wait()
             self._settle()
         self.values.update(fetched(self._plan, self.work.executor, self.work.graph.returned))
-        self._enter(state, message, ended=None if state == states.PAUSED else time.time())
-
-    def _enter(self, state: str, message: str = "", **columns: object) -> None:
-        before, self.state, self.message = self.state, state, message
-        if before != state:  # a driver that died left it Running
-            states.check_transition("the run", before, state, states.RUN_TRANSITIONS)
-        now = time.time()
-        self._recorder.set_run(now, state, message, **columns)
-        self._hooks.run_changed(states.State(type=state, message=message, time=now))
+        for seq in self._obeyed:
+            self.book.recorder.carried_out(seq)
+        with faultpoint("driver.finish"):
+            self.book.enter(state, message, ended=None if state == states.PAUSED else time.time())
 
     def _end_broken(self, error: BaseException) -> None:
         failure = describe(error)
-        self._recorder.add_log(time.time(), logging.CRITICAL, failure["full"])
+        self.book.log_failure(failure)
         aborted = isinstance(error, KeyboardInterrupt)
         for path, index in list(self._plan.unfinished()) if self.fragments else ():
-            before = self._recorder.state_of(path, index)
+            before = self.book.recorder.state_of(path, index)
             if aborted or before == states.RUNNING:
                 type, message = (
                     (states.CANCELLED, "stopped at once") if aborted else (states.CRASHED, "the driver broke")
                 )
-                self._recorder.add(TaskEvent(path, index, type, time.time(), message=message))
-        if self.state not in states.RUN_FINAL:
-            self._enter(
+                self.book.recorder.add(TaskEvent(path, index, type, time.time(), message=message))
+        for seq in self._obeyed:
+            self.book.recorder.carried_out(seq)
+        if self.book.state not in states.RUN_FINAL:
+            self.book.enter(
                 states.CANCELLED if aborted else states.CRASHED,
                 "stopped at once by the user" if aborted else f"the driver broke: {one_line(failure)}",
                 ended=time.time(),
             )
 
     def flush(self) -> None:
-        """Write what was gathered: one transaction."""
-        batch = self._recorder.take()
-        if batch is not None:
-            self.work.runs.write(self.work.run_id, self._epoch, batch)
-        self._flushed = time.monotonic()
-        if self._flushed - self._renewed > LEASE_SECONDS / 3:
-            self.work.runs.renew(self.work.run_id, self._epoch, LEASE_SECONDS)
-            self._renewed = self._flushed
+        """Have everything so far on record: somebody is about to read it."""
+        self.book.flush(wait=LOOK_SECONDS)
 
     def _close(self) -> None:
         try:
+            # Before the run is given back: what still runs must not commit for a run that is another's.
+            self.work.executor.close(now=self._control.aborted or self.book.lost is not None)
+        except Exception as error:
+            logger.warning("closing the executor: %s", error)
+        try:
             if self._pruner is not None:
                 self._pruner.tidy()
-            self.flush()
-            self.work.runs.release(self.work.run_id, self._epoch)
+            self.book.close()
+            if self._gave_in and self._stop is not None:
+                closing.stop(self.work.runs, self.work.run_id, self._stop)
         except Exception as error:
             self.error = self.error or error
         finally:
-            try:
-                self.work.executor.close(now=self._control.aborted)
-            except Exception as error:
-                logger.warning("closing the executor: %s", error)
             session.forget(self._tokens)
             self.finished.set()
 

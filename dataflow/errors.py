@@ -249,6 +249,56 @@ class FlowNotFound(DataflowError, LookupError):
         super().__init__(reason)
 
 
+class AnswerInvalid(DataflowError, ValueError):
+    """What was given in answer to a paused task is not what it asked for."""
+
+    def __init__(self, got: str, wanted: str, why: str) -> None:
+        super().__init__(f"the answer {got} does not fit: wanted is {wanted} ({why}).")
+
+
+class NothingAsked(DataflowError, LookupError):
+    """A task run was approved that does not wait for a person, or that somebody else has answered already."""
+
+    def __init__(self, task: str, why: str) -> None:
+        super().__init__(f"{task!r} cannot be approved: {why}")
+
+
+class NothingToRetry(DataflowError, ValueError):
+    """A retry of some task runs only, and all of them had succeeded."""
+
+    def __init__(self, run: str, names: str) -> None:
+        super().__init__(f"run {run!r}: {names} succeeded already. Say from_= (--from) to run it again all the same.")
+
+
+class CodeGone(DataflowError, ImportError):
+    """The code of a run's flow is not to be found where it was."""
+
+    def __init__(self, flow: str, why: str) -> None:
+        super().__init__(
+            f"the code of flow {flow!r} cannot be loaded: {why}. Bring it back, or go on with the graph as it was "
+            "recorded (as_recorded=True, --as-recorded)."
+        )
+
+
+class CodeChanged(DataflowError, ValueError):
+    """The flow builds another graph now than the one that is on record for the run."""
+
+    def __init__(self, run: str, difference: str) -> None:
+        super().__init__(
+            f"run {run!r} does not fit its flow's code any more: {difference}. Start a new run of it (rerun), or go on "
+            "with the graph as it was recorded (as_recorded=True, --as-recorded)."
+        )
+
+
+class RunWhileLoading(DataflowError, RuntimeError):
+    """A file starts a run when it is only to be read for its flows."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(
+            f'flow {flow!r} is run while its file is being loaded. Put that under `if __name__ == "__main__":`.'
+        )
+
+
 class RunNotResumable(DataflowError, RuntimeError):
     """A run cannot be retried or resumed in the state that it is in."""
 

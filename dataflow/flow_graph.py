@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dataflow.definition import Hook
 from dataflow.graph import Graph
+from dataflow.loading import refuse_runs
 from dataflow.parameters import masked
 
 if TYPE_CHECKING:
@@ -68,17 +69,25 @@ class FlowGraph(Graph):
         RunFailed
             The run did not succeed.
         """
-        from dataflow.run import finish
+        from dataflow.driven import finish
 
-        return finish(self.submit(executor=executor, results=results, refresh=refresh).wait(), raise_on_failure)
+        run = self.submit(executor=executor, results=results, refresh=refresh).wait()
+        finish(run, raise_on_failure)
+        return run
 
     def submit(
-        self, *, executor: object = None, results: str | None = None, refresh: bool | Sequence[str] = False
+        self,
+        *,
+        executor: object = None,
+        results: str | None = None,
+        refresh: bool | Sequence[str] = False,
+        rerun_of: str = "",
     ) -> Run:
-        """Begin to run, and return the run at once."""
-        from dataflow.run import launch
+        """Begin to run, and return the run at once. `rerun_of`: the id of the run that this one repeats."""
+        from dataflow.driven import launch
         from dataflow.start import start
 
+        refuse_runs(self.flow)
         options = self.source.settings
         prints = options.get("log_prints")
         run = start(
@@ -91,6 +100,8 @@ class FlowGraph(Graph):
             log_prints=typing.cast("bool | None", prints),
             parameters=masked(self.parameters),
             refresh=refresh,
+            source=self.source,
+            rerun_of=rerun_of,
         )
         launch(run)
         return run

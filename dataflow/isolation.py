@@ -104,7 +104,14 @@ _running: set[Child] = set()
 _lock = threading.RLock()
 
 
-def call(payload: bytes, *, timeout: float | None, grace: float = 3.0, on_message: Deliver) -> bytes:
+def call(
+    payload: bytes,
+    *,
+    timeout: float | None,
+    grace: float = 3.0,
+    on_message: Deliver,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> bytes:
     """Run a body in a child process and return what it returns.
 
     Parameters
@@ -120,6 +127,8 @@ def call(payload: bytes, *, timeout: float | None, grace: float = 3.0, on_messag
     on_message : callable
         Takes each message of the body, in order, at once, in the caller's thread. While it works, the timeout is not
         looked at; what it raises ends the body.
+    is_wanted : callable
+        Asked a few times a second; when it says no, the body is killed as `stop_all` does it.
 
     Returns
     -------
@@ -149,7 +158,7 @@ def call(payload: bytes, *, timeout: float | None, grace: float = 3.0, on_messag
         child = _take()
         fit = False  # for another body
         try:
-            frame = _converse(child, payload, timeout, on_message)
+            frame = _converse(child, payload, timeout, on_message, is_wanted)
             if frame is None:
                 assert timeout is not None
                 return _overdue(child, timeout, grace, on_message)
@@ -224,7 +233,9 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _converse(child: Child, payload: bytes, timeout: float | None, on_message: Deliver) -> Frame | None:
+def _converse(
+    child: Child, payload: bytes, timeout: float | None, on_message: Deliver, is_wanted: Callable[[], bool]
+) -> Frame | None:
     """Hand a body over and pass its messages on; the frame that ends it, or None when the time is over."""
     try:
         cwd = os.getcwd()
@@ -245,6 +256,9 @@ def _converse(child: Child, payload: bytes, timeout: float | None, on_message: D
         if frame is None:
             # The channel alone does not tell: what the body forked may hold a copy of the dead child's end.
             if gone:
+                raise EOFError
+            if not is_wanted():
+                child.stopped = True
                 raise EOFError
             gone = child.exited()
         elif frame[0] == isolated.STARTED:

@@ -118,6 +118,7 @@ def _child(
                 found = found.get(index, DEFERRED_OUTCOME)
             upstream.append(cast("Outcome | list[Outcome]", found))
     attempt, base = (call.attempts or {}).get((number, index), (0, 0))
+    given = (call.resumed or {}).get((number, index))
     unit = Unit(
         definition=session.definition(stage.definition),
         path=stage.path,
@@ -127,7 +128,8 @@ def _child(
         upstream=upstream,
         attempt=attempt,
         base=base,
-        resumed=(number, index) in call.resumed,
+        resumed=given is not None,
+        answers=given or (),
     )
     columns = call.columns.get(number)
     if columns:

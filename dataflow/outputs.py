@@ -35,6 +35,16 @@ def stored_graph(graph: Graph) -> bytes | None:
         return None
 
 
+def stored_arguments(graph: Graph) -> bytes | None:
+    """The values of the flow's parameters, so that its code can build the graph again; None where that cannot be."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(dict(graph.parameters)))
+    except Exception:  # a lock among them, say: then the graph as it is stored counts, or resume says what is missing
+        return None
+
+
 def by_path(outputs: object) -> object:
     """What a flow returned, with the Nodes in it by path."""
 

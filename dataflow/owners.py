@@ -25,13 +25,32 @@ def is_gone(name: str) -> bool:
     name : str
         What `owner` gave, anywhere.
     """
+    status = _status(name)
+    return status in ("gone", "zombie")
+
+
+def is_alive(name: str) -> bool:
+    """Whether an owner is known to live: a process of this machine that is not stopped.
+
+    Parameters
+    ----------
+    name : str
+        What `owner` gave, anywhere.
+    """
+    return _status(name) not in ("unknown", "gone", "zombie", "stopped", "tracing-stop", "dead")
+
+
+def _status(name: str) -> str:
+    """What psutil calls the state of an owner's process; "gone" where there is none, "unknown" on another machine."""
     import psutil
 
     host, _, rest = name.partition(":")
     pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
-        return False
+    if host != socket.gethostname() or not pid.isdigit():
+        return "unknown"
+    if int(pid) == os.getpid():
+        return "running"
     try:
-        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+        return str(psutil.Process(int(pid)).status())
     except psutil.NoSuchProcess:
-        return True
+        return "gone"

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dataflow import states
-from dataflow.board import Board, follows
+from dataflow.board import Board
 from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
 from dataflow.errors import TargetError
@@ -24,10 +24,12 @@ from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measu
 from dataflow.graph import Graph
 from dataflow.node import Node
 from dataflow.sending import Flight, Sender
+from dataflow.signals import Answers
 from dataflow.wiring import return_node
-from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Owner, Single, item_of
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, follows, item_of
 
-MOST_STRIKES = 2  # times that a task run may be lost without a culprit
+NOTHING = Memory()
+MOST_STRIKES = 5  # times that a task run may be lost with others
 
 
 class Plan:
@@ -43,12 +45,8 @@ class Plan:
         The executor takes fragments that depend on fragments in flight.
     slots : int
         Worker threads.
-    known : mapping
-        Task runs that are final already, by (path, index).
-    attempts : mapping
-        Attempts made so far, by (path, index).
-    resumed : iterable
-        Task runs, as (path, index), that somebody let go on.
+    memory : Memory
+        What a driver before this one left.
     """
 
     def __init__(
@@ -58,12 +56,10 @@ class Plan:
         run: str,
         chains: bool = False,
         slots: int = 1,
-        known: Mapping[tuple[str, int], Known] | None = None,
-        attempts: Mapping[tuple[str, int], int] | None = None,
-        resumed: Iterable[tuple[str, int]] = (),
+        memory: Memory = NOTHING,
     ) -> None:
         self._slots = slots
-        self._board = Board(graph, chains=chains, known=known or {}, attempts=attempts or {}, resumed=resumed)
+        self._board = Board(graph, chains=chains, memory=memory)
         self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
         self._sender = Sender(self._board, self._encoder, slots)
         self._timers: list[tuple[float, int, Owner]] = []
@@ -79,7 +75,9 @@ class Plan:
         """What must be done now, at `now` in seconds since the epoch."""
         self._wake(now)
         fragment = None
-        if not (self._suspects and self._flying):  # a suspect goes when nothing else is in flight
+        # A suspect goes when nothing else is in flight, and nothing goes beside it.
+        alone = any(flight.alone for flight in self._flying.values())
+        if not alone and not (self._suspects and self._flying):
             self._sequence += 1
             flight = Flight()
             fragment = self._sender.fragment(self._sequence, flight, self._suspects)
@@ -166,6 +164,13 @@ class Plan:
 
     def _wake(self, now: float) -> None:
         """What was deferred and is due goes again."""
+        delayed, self._board.delayed = self._board.delayed, []
+        for who, owner in delayed:
+            due = self._board.memory.due[who]
+            if due is None:
+                self._paused[who] = owner
+            else:
+                self._set_timer(due, owner)
         while self._timers and self._timers[0][0] <= now:
             self._release(heapq.heappop(self._timers)[2])
 
@@ -182,17 +187,29 @@ class Plan:
                 group.give_back(index)
                 self._board.candidates.append(group)
 
-    def resume(self) -> list[tuple[str, int]]:
-        """Let everything go on that waits for a person. Returns which task runs."""
-        resumed = list(self._paused)
+    @property
+    def paused(self) -> frozenset[tuple[str, int]]:
+        """Task runs that wait for a person."""
+        return frozenset(self._paused)
+
+    def resume(self, answers: Mapping[tuple[str, int], Answers]) -> list[tuple[str, int]]:
+        """Let these go on, as far as they wait for a person. Returns which task runs.
+
+        Parameters
+        ----------
+        answers : mapping
+            By (path, index), all that was ever given with approvals of that task run.
+        """
+        resumed = [who for who in answers if who in self._paused]
         for path, index in resumed:
             owner = self._paused.pop((path, index))
+            given = answers[path, index]
             if isinstance(owner, Single):
-                owner.resumed = True
+                owner.resumed, owner.answers = True, given
                 self._release(owner)
             else:
                 group = owner[0]
-                group.resumed.add((group.part(path).number, index))
+                group.resumed[group.part(path).number, index] = given
                 if group.place[index] == HELD:
                     self._release(owner)
                 else:  # its batch still runs: it goes again as soon as that is through
@@ -298,6 +315,7 @@ class Plan:
                 if flight.alone or item.strikes > MOST_STRIKES:
                     self._crash(item, why or reason)
                 elif why is not None:
+                    item.suspect = True
                     self._suspects.append(item)
                 else:
                     self._board.candidates.append(item)
@@ -322,6 +340,7 @@ class Plan:
             if alone or group.strikes[index] > MOST_STRIKES:
                 self._crash((group, index), why or reason)
             elif why is not None:
+                group.suspects.add(index)
                 self._suspects.append((group, index))
 
     def _crash(self, owner: Owner, reason: str) -> None:
@@ -364,7 +383,8 @@ class Plan:
     @property
     def is_paused(self) -> bool:
         """Nothing can go on until a person says so."""
-        return bool(self._paused) and not self._flying and not self._timers and not self._suspects
+        suspects = any(item_of(owner).is_ready for owner in self._suspects)
+        return bool(self._paused) and not self._flying and not self._timers and not suspects
 
     def is_live(self, key: str | None) -> bool:
         """Whether the executor keeps a key."""

@@ -1,8 +1,9 @@
 """Events become rows: what a run leaves behind, gathered between flushes and written in one transaction.
 
 State: `_current`, each task run's state as far as it was told; `_listed`, nodes whose task runs are counted;
-`_written`, nodes that have their row; and the rows since the last flush. A transition that its table does not allow is
-not recorded but reported: an event of a task run that is final already came twice.
+`_written`, nodes that have their row; `ended`, how often a task run ended; and the rows since the last flush. A
+transition that its table does not allow is not recorded but reported: an event of a task run that is final already came
+twice.
 """
 
 from __future__ import annotations
@@ -21,19 +22,12 @@ Row = dict[str, object]
 
 
 class Recorder:
-    """Gathers rows.
+    """Gathers rows."""
 
-    Parameters
-    ----------
-    known : mapping
-        The state's name of each task run that is on record already.
-    listed : iterable of str
-        Paths of the nodes on record, whose task runs are counted.
-    """
-
-    def __init__(self, known: Mapping[tuple[str, int], str] | None = None, listed: Iterable[str] = ()) -> None:
-        self._current: dict[tuple[str, int], str] = dict(known or {})
-        self._listed = set(listed)
+    def __init__(self) -> None:
+        self._current: dict[tuple[str, int], str] = {}
+        self._listed: set[str] = set()
+        self.ended = 0
         self._written: set[str] = set()
         self._clear()
 
@@ -46,6 +40,7 @@ class Recorder:
         self._logs: list[Row] = []
         self._counts: Counter[tuple[str, str]] = Counter()
         self._hooks: list[Row] = []
+        self._orders: list[int] = []
         self.size = 0
 
     def state_of(self, path: str, index: int) -> str:
@@ -74,7 +69,9 @@ class Recorder:
                     },
                 }
             )
-            width = node.width if node.mapped else 1
+            # What was found committed is told, and counted, before the subflow that it is in has joined again.
+            told = not node.mapped and (node.path, NO_INDEX) in self._current
+            width = node.width if node.mapped else 1 - told
             if width is not None and node.path not in self._listed:
                 self._counts[node.path, states.PENDING] += width
                 self._listed.add(node.path)
@@ -119,6 +116,7 @@ class Recorder:
             return False
         self.size += 2
         self._current[who] = event.type
+        self.ended += event.type in states.FINAL
         row = self._task_runs.setdefault(who, {"path": event.path, "idx": event.index})
         row.update(state=event.type, message=event.message, time=event.time)
         if event.attempt:
@@ -178,6 +176,23 @@ class Recorder:
         self.size += 1
         self._hooks.append({"path": path, "idx": index, "hook": hook, "state": state, "error": error, "time": time})
 
+    def set_columns(self, columns: Mapping[str, object]) -> None:
+        """Something of the run's own row has changed, but for its state."""
+        if columns:
+            self.size += 1
+            self._run = {**(self._run or {}), **columns}
+
+    def know(self, recorded: Mapping[tuple[str, int], str], listed: Iterable[str]) -> None:
+        """What is on record already: the state's name of each task run, and nodes whose task runs are counted."""
+        self._current.update(recorded)
+        self._listed.update(listed)
+
+    def carried_out(self, order: int) -> None:
+        """An order on record was carried out; the rows gathered now are what came of it."""
+        if order:
+            self.size += 1
+            self._orders.append(order)
+
     def set_run(self, time: float, state: str, message: str = "", **columns: object) -> None:
         """The run entered a state."""
         self.size += 1
@@ -199,6 +214,7 @@ class Recorder:
             logs=self._logs,
             counts={key: n for key, n in self._counts.items() if n},
             hooks=self._hooks,
+            done_orders=self._orders,
         )
         self._clear()
         return batch

@@ -1,99 +1,173 @@
 """What is known of a run that is taken up again: from its record, and from the results that its last driver did not
 live to hear of.
+
+Resume, retry and recovery differ only in what of that they take as known. The rest runs.
 """
 
 from __future__ import annotations
 
-import re
+import math
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
-from dataflow import states
+from dataflow import settings, states
 from dataflow.events import NO_INDEX, label
 from dataflow.owners import is_gone, owner
-from dataflow.works import Known
+from dataflow.patience import patiently
+from dataflow.result_keys import split_key
+from dataflow.signals import Answers
+from dataflow.works import Known, Memory, Who
 from dataflow_storage import Reference, ResultStore, RunStore
+from dataflow_storage.rows import NodeRow, RunRow, TaskRunRow
 from dataflow_storage.runs import RunHeld
 
-LEASE_SECONDS = 60.0
-_CHILD = re.compile(r"(?P<path>.*)\[(?P<index>\d+)\]\Z", re.DOTALL)
 NOT_NEEDED = "nobody needs it: what follows is there already"
-Who = tuple[str, int]
+RETRIED = "retried"
+TAKEN_UP = "taken up again"
+# What a retry runs again, and a resume does not: it had its chance.
+SPENT = frozenset({states.FAILED, states.TIMED_OUT, states.TRIGGER_FAILED})
 
 
-def claim(runs: RunStore, run_id: str) -> int:
+def lease_seconds() -> float:
+    """How long a lease lasts, as configured."""
+    return float(str(settings.get("runs.lease")))
+
+
+def me() -> str:
+    """A new owner: two drivers in this process are two owners."""
+    return owner(uuid.uuid4().hex[:8])
+
+
+def claim(runs: RunStore, run_id: str, *, epoch: int | None = None) -> int:
     """Become a run's owner and return the epoch: nobody else may write its record while the lease is kept.
 
     An owner on this machine whose process is gone has no say any more.
+
+    Parameters
+    ----------
+    runs, run_id
+        The record and the run.
+    epoch : int, optional
+        Only if this is still its epoch: nobody has taken it up since it was looked at.
 
     Raises
     ------
     StaleOwner
         Somebody else drives the run.
     """
+    name, lease = me(), lease_seconds()
     try:
-        return runs.claim(run_id, owner(uuid.uuid4().hex[:8]), seconds=LEASE_SECONDS)  # two drivers here are two owners
+        return patiently(lambda: runs.claim(run_id, name, seconds=lease, expected_epoch=epoch))
     except RunHeld as held:
         if not is_gone(held.owner):
             raise
-        return runs.claim(run_id, held.owner, seconds=LEASE_SECONDS)
+        gone, last = held.owner, held.current
+    # In the dead owner's name its lease is ended, and then one of those who try becomes the next.
+    ended = patiently(lambda: runs.claim(run_id, gone, seconds=0.0, expected_epoch=last))
+    return patiently(lambda: runs.claim(run_id, name, seconds=lease, expected_epoch=ended))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
+class Reopening:
+    """How a run is taken up again.
+
+    Parameters
+    ----------
+    retry : bool
+        What failed runs again, with a new budget. Else only what had not ended.
+    redone : frozenset of (path, index)
+        Task runs that run again although they succeeded.
+    only : frozenset of (path, index), optional
+        What failed stays as it is, but for these.
+    anew : mapping
+        For the record: from which generation on a result counts, by path or label.
+    """
+
+    retry: bool = False
+    redone: frozenset[Who] = frozenset()
+    only: frozenset[Who] | None = None
+    anew: Mapping[str, int] = field(default_factory=dict)
+
+
+RESUME = Reopening()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past(Memory):
     """What is known of a run.
 
     Parameters
     ----------
     recorded : mapping
         The state on record of each task run.
-    known : mapping
-        Task runs that succeeded.
     found : mapping
-        Those among them that are not on record as such: their results were committed, and then the driver died.
-    attempts : mapping
-        Attempts made.
-    paused : frozenset
-        Task runs that wait for a person.
+        Those known that are not on record as such: their results were committed, and then the driver died.
     unneeded : frozenset
         Task runs that did not run since what would have used them was there: that may be otherwise now.
     listed : frozenset
         Paths of the nodes on record.
+    generation : int
+        How often the run was retried from what had succeeded.
+    retried : bool
+        With a new budget.
     """
 
     recorded: Mapping[Who, str]
-    known: Mapping[Who, Known]
     found: Mapping[Who, Known]
-    attempts: Mapping[Who, int]
-    paused: frozenset[Who]
     unneeded: frozenset[Who]
     listed: frozenset[str]
+    generation: int
+    retried: bool
 
 
-def recall(run_id: str, runs: RunStore, results: ResultStore) -> Past:
+def recall(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening = RESUME) -> Past:
     """Read what is known of a run."""
-    rows = runs.task_runs(run_id)
-    known: dict[Who, Known] = {}
-    unneeded = frozenset(
-        (row.path, row.idx) for row in rows if row.state == states.SKIPPED and row.message == NOT_NEEDED
-    )
-    for row in rows:
-        if row.state in states.SUCCESSFUL and (row.path, row.idx) not in unneeded:
-            reference = Reference.from_dict(row.reference) if row.reference else None
-            known[row.path, row.idx] = Known(row.state, row.message, reference)
-    for who in _reopened(run_id, runs, known, {(row.path, row.idx): row.state for row in rows}):
+    rows = {(row.path, row.idx): row for row in runs.task_runs(run.id)}
+    nodes = runs.nodes(run.id)
+    unneeded = frozenset(who for who, row in rows.items() if row.state == states.SKIPPED and row.message == NOT_NEEDED)
+    known = {who: _known(row) for who, row in rows.items() if who not in unneeded and _stays(who, row, how)}
+    for who in _reopened(nodes, known, rows):
         del known[who]
-    found = {who: known_now for who, known_now in _committed(run_id, results, known).items() if who not in known}
+    anew = {**anew_of(run), **how.anew}
+    found = {who: one for who, one in _committed(run.id, results, known, anew) if who not in known}
+    for who in _reopened(nodes, found, rows):
+        del found[who]
+    open_ = {who: row for who, row in rows.items() if who not in known and who not in found}
+    resumed = _answered(run, runs, open_, how)
     return Past(
-        recorded={(row.path, row.idx): row.state for row in rows},
+        recorded={who: row.state for who, row in rows.items()},
         known=_there({**known, **found}, results),
         found=found,
-        attempts={(row.path, row.idx): row.attempt for row in rows},
-        paused=frozenset((row.path, row.idx) for row in rows if row.state == states.PAUSED),
+        attempts={who: row.attempt for who, row in rows.items()},
+        failures={} if how.retry else _failures(run.id, runs, open_),
+        due=_due(open_, resumed, retry=how.retry),
+        resumed=resumed,
         unneeded=unneeded,
-        listed=frozenset(runs.counts(run_id)),
+        listed=frozenset(runs.counts(run.id)),
+        generation=max(anew.values(), default=0),
+        retried=how.retry,
     )
+
+
+def anew_of(run: RunRow) -> dict[str, int]:
+    """From which generation on a result counts, by path or label, as the run's record has it."""
+    told = run.details.get("anew")
+    return {str(name): int(str(number)) for name, number in told.items()} if isinstance(told, Mapping) else {}
+
+
+def _known(row: TaskRunRow) -> Known:
+    return Known(row.state, row.message, Reference.from_dict(row.reference) if row.reference else None)
+
+
+def _stays(who: Who, row: TaskRunRow, how: Reopening) -> bool:
+    """Whether a task run is final, and stays so."""
+    if who in how.redone:
+        return False
+    if how.only is not None:
+        return row.state in states.FINAL and who not in how.only
+    return row.state in states.SUCCESSFUL or (row.state in SPENT and not how.retry)
 
 
 def _there(known: Mapping[Who, Known], results: ResultStore) -> dict[Who, Known]:
@@ -106,12 +180,13 @@ def _there(known: Mapping[Who, Known], results: ResultStore) -> dict[Who, Known]
     }
 
 
-def _reopened(run_id: str, runs: RunStore, known: Mapping[Who, Known], recorded: Mapping[Who, str]) -> list[Who]:
-    """Subflows that ended well although something in them did not: they are expanded again for that."""
-    nodes = runs.nodes(run_id)
+def _reopened(nodes: Sequence[NodeRow], known: Mapping[Who, Known], rows: Mapping[Who, TaskRunRow]) -> list[Who]:
+    """Subflows that ended although something in them did not: they are expanded again for that."""
     builds = {node.path for node in nodes if node.details.get("builds")}
-    began = {path for path, _ in recorded}
-    open_ = [label(*who) for who, state in recorded.items() if state not in states.SUCCESSFUL]
+    if not builds:
+        return []
+    began = {path for path, _ in rows}
+    open_ = [label(*who) for who in rows if who not in known]
     open_ += [node.path for node in nodes if node.path not in began and node.width != 0]
     above: set[str] = set()
     for path in open_:
@@ -121,22 +196,81 @@ def _reopened(run_id: str, runs: RunStore, known: Mapping[Who, Known], recorded:
     return [who for who in known if who[0] in builds and label(*who) in above]
 
 
-def _committed(run_id: str, results: ResultStore, known: Mapping[Who, Known]) -> dict[Who, Known]:
+def _committed(
+    run_id: str, results: ResultStore, known: Mapping[Who, Known], anew: Mapping[str, int]
+) -> Iterable[tuple[Who, Known]]:
     """What lies in the result store, as far as it may be news.
 
     A chunk of children is read also where its first child is known: a driver may have died amid its reports.
     """
-    found: dict[Who, Known] = {}
     for key in results.keys(f"{run_id}/"):
-        name = key.partition("/")[2]
-        child = _CHILD.match(name)
-        chunk = results.find_many(key) if child else None
-        if child and chunk is not None:
-            for index, reference in chunk.items():
-                if index >= 0:
-                    found[child["path"], index] = Known(states.SUCCESS, "committed before", reference)
-        elif (name, NO_INDEX) not in known:
+        path, index, generation = split_key(key.partition("/")[2])
+        chunk = results.find_many(key) if index != NO_INDEX else None
+        if chunk is not None:
+            for each, reference in chunk.items():
+                if each >= 0 and generation >= wanted_generation(anew, path, each):
+                    yield (path, each), Known(states.SUCCESS, "committed before", reference)
+        elif (path, index) not in known and generation >= wanted_generation(anew, path, index):
             single = results.find(key)
             if single is not None:
-                found[name, NO_INDEX] = Known(states.SUCCESS, "committed before", single)
-    return found
+                yield (path, index), Known(states.SUCCESS, "committed before", single)
+
+
+def wanted_generation(anew: Mapping[str, int], path: str, index: int) -> int:
+    """From which generation on a result of a task run counts: its own, its node's, or those of subflows around it.
+
+    >>> wanted_generation({"route": 2}, "route/big", 3), wanted_generation({"clean[3]": 1}, "clean", 4)
+    (2, 0)
+    """
+    if not anew:
+        return 0
+    wanted = anew.get(label(path, index), 0)
+    while path:
+        wanted = max(wanted, anew.get(path, 0), anew.get(path.rpartition("[")[0], 0))
+        path = path.rpartition("/")[0]
+    return wanted
+
+
+# What waited --------------------------------------------------------------------------------------------------------
+
+
+def _answered(run: RunRow, runs: RunStore, rows: Mapping[Who, TaskRunRow], how: Reopening) -> dict[Who, Answers]:
+    """What a person has let go on, since the last retry of the run, with what was given."""
+    since = math.inf if how.retry else float(str(run.details.get("retried") or 0.0))
+    attempts: dict[Who, set[int]] = {}
+    given: dict[Who, list[tuple[bool, object]]] = {}
+    for answer in runs.answers(run.id):
+        who = answer.path, answer.idx
+        if who in rows and (answer.time >= since or rows[who].state == states.PAUSED):
+            attempts.setdefault(who, set()).add(answer.attempt)
+            if answer.given:
+                wanted, value = cast("Sequence[object]", answer.value)
+                given.setdefault(who, []).append((bool(wanted), value))
+    return {
+        who: tuple(given.get(who, ()))
+        for who, answered in attempts.items()
+        if rows[who].state != states.PAUSED or rows[who].attempt in answered
+    }
+
+
+def _due(rows: Mapping[Who, TaskRunRow], resumed: Mapping[Who, Answers], *, retry: bool) -> dict[Who, float | None]:
+    """What must not go at once: an attempt whose delay is not over, and what waits for a person."""
+    due: dict[Who, float | None] = {}
+    for who, row in rows.items():
+        if row.state == states.PAUSED and who not in resumed:
+            due[who] = None
+        elif not retry and row.state == states.RETRYING and (row.details or {}).get("due") is not None:
+            due[who] = float(str((row.details or {})["due"]))
+    return due
+
+
+def _failures(run_id: str, runs: RunStore, rows: Mapping[Who, TaskRunRow]) -> dict[Who, int]:
+    """How many attempts of each have failed, since it was last retried by a person."""
+    failures: dict[Who, int] = {}
+    for who, row in rows.items():
+        if row.attempt > 1 or (row.attempt == 1 and row.state != states.RUNNING):
+            count = 0
+            for change in runs.transitions(run_id, path=who[0], idx=who[1]):
+                count = 0 if change.message == RETRIED else count + (change.state == states.RETRYING)
+            failures[who] = min(count, row.attempt)
+    return failures

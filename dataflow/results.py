@@ -20,6 +20,7 @@ from dataflow.events import NO_INDEX, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
+from dataflow.result_keys import join_key
 from dataflow.session import Job, Session
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Committer(Protocol):
 
 def result_key(job: Job, unit: Unit) -> str:
     """Where a task run's result lies in the store."""
-    return f"{job.run_id}/{unit.key}"
+    return f"{job.run_id}/{join_key(unit.path, unit.index, job.generation)}"
 
 
 def meta_of(session: Session, unit: Unit) -> dict[str, object]:

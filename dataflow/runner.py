@@ -47,6 +47,7 @@ def run_task(call: Call | BatchCall, *sources: object) -> Outcome | Batch:
         attempt=call.attempt,
         base=call.base,
         resumed=call.resumed,
+        answers=call.answers,
     )
     if call.kind == "measure":
         return measure(session, unit)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from dask._task_spec import Task as DaskTask
 
-from dataflow.board import Board, group_of
+from dataflow.board import Board
 from dataflow.encode import Encoder
 from dataflow.node import Node
-from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, nodes_of
+from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, group_of, nodes_of
 from dataflow_executors.base import Fragment
 
 Tasks = dict[str, DaskTask]
@@ -66,7 +66,7 @@ class Sender:
         candidates = self._board.candidates
         while candidates and not flight.alone:
             item = candidates.popleft()
-            if not item.is_ready:
+            if not item.is_ready or (isinstance(item, Single) and item.suspect):
                 continue
             if isinstance(item, Single):
                 self._send_single(item, flight)
@@ -153,23 +153,31 @@ class Sender:
         return sorted(indices)
 
     def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:
-        """One task run alone, with nothing else in flight: if its worker dies again, it is the one."""
-        while suspects and not flight.tasks:
-            owner = suspects.popleft()
+        """One task run alone, with nothing else in flight: if its worker dies again, it is the one.
+
+        One that waits for others yet stays where it is, and they go.
+        """
+        for owner in list(suspects):
             if isinstance(owner, Single):
+                if owner.status == WAITING and not owner.is_ready:
+                    continue
+                suspects.remove(owner)
+                owner.suspect = False
                 if owner.is_ready:
                     flight.alone = True
                     self._send_single(owner, flight)
                     owner.status = FLYING
-                else:
-                    self._board.candidates.append(owner)
+                    return
             else:
                 group, index = owner
-                if group.is_ready and group.place[index] == WAITING and not group.waits.get(index):
+                if group.place[index] == WAITING and (not group.is_ready or group.waits.get(index)):
+                    continue
+                suspects.remove(owner)
+                group.suspects.discard(index)
+                if group.place[index] == WAITING:
                     flight.alone = True
                     self._send_batch(group, [index], flight)
-                else:
-                    self._board.candidates.append(group)
+                    return
 
 
 def _all_in(group: Group, flight: Flight) -> bool:

@@ -7,6 +7,7 @@ process registered, so that threads use the user's own objects and nothing is pi
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import io
 import os
@@ -26,7 +27,7 @@ from dataflow.events import Event, Packed
 from dataflow.graph import Graph
 
 if TYPE_CHECKING:
-    from dataflow_storage import CacheIndex, ResultStore
+    from dataflow_storage import CacheIndex, Reference, ResultStore
 
 FLUSH_SECONDS = 0.05
 FLUSH_EVENTS = 1000
@@ -37,13 +38,26 @@ class Channel(Protocol):
 
     def send(self, payload: object) -> None: ...
 
+    def is_open(self) -> bool: ...
+
 
 @dataclass(slots=True)
 class Control:
-    """What a driver in this process tells its tasks; a copy on another machine stays silent."""
+    """What a driver in this process tells its tasks; a copy on another machine stays silent.
+
+    Parameters
+    ----------
+    cancelled : bool
+        Nothing must start any more.
+    aborted : bool
+        Nothing counts any more that is not committed.
+    until : float
+        The run is this driver's until then, in seconds since the epoch; it is put off again and again.
+    """
 
     cancelled: bool = False
     aborted: bool = False
+    until: float = float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +84,10 @@ class Job:
         Some task of the run is cached or has a target, so that it matters what values count as.
     refresh : bool or tuple of str
         What must not be taken from the cache: all, or tasks by name or path.
+    generation : int
+        How often the run was retried from a task that had succeeded: its results lie apart from those before.
+    taken_up : bool
+        An earlier driver worked on the run, and what it began may have been committed with other borders.
     control : Control
         The driver's word, in its own process.
     """
@@ -85,6 +103,8 @@ class Job:
     grace: float
     keyed: bool = False
     refresh: bool | tuple[str, ...] = False
+    generation: int = 0
+    taken_up: bool = False
     control: Control = field(default_factory=Control)
 
 
@@ -107,6 +127,9 @@ class Session:
         self._unsent: dict[str, bytes] = {}
         self._definitions: dict[str, Definition] = {}
         self._groups: dict[str, Group] = {}
+        # Chunks of maps that an earlier driver began, by path and key; and when they were looked for.
+        self.chunks: dict[str, dict[str, Mapping[int, Reference]]] = {}
+        self.looked: dict[str, float] = {}
         self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 
     def definition(self, token: str) -> Definition:
@@ -134,6 +157,21 @@ class Session:
     def is_local(self) -> bool:
         """Whether the driver is in this very process."""
         return self.token in _local
+
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for what bodies make."""
+        return not self.job.control.aborted if self.is_local else self.job.channel.is_open()
+
+    def may_commit(self) -> bool:
+        """Whether what a body made still counts: the run is its driver's, and was not stopped.
+
+        Where the driver could not renew its lease for a while, this waits until it has, or has lost the run: a process
+        that was suspended must not commit what another driver makes again.
+        """
+        control = self.job.control
+        while self.is_local and time.time() >= control.until and not control.aborted:
+            time.sleep(FLUSH_SECONDS / 5)
+        return self.is_wanted()
 
     def pack(self, graph: Graph) -> Packed:
         """A graph that this worker built, as bytes for the driver; its definitions travel once from each worker."""
@@ -271,8 +309,11 @@ def _after_fork() -> None:
 
 
 def _flush_all() -> None:
+    from dataflow_executors.base import ExecutorError
+
     for session in list(_sessions.values()):
-        session.flush()
+        with contextlib.suppress(ExecutorError):  # its run was given up
+            session.flush()
 
 
 os.register_at_fork(after_in_child=_after_fork)

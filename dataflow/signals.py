@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+# What was given with approvals of a task run, oldest first: whether its body had asked for a value, and the value.
+Answers = tuple[tuple[bool, object], ...]
+
 
 class Signal(Exception):
     """The base of the signals. The message becomes the state's message.
@@ -42,4 +47,9 @@ class Retry(Signal):
 
 
 class Pause(Signal):
-    """Stop here until somebody resumes the run; the body then runs again, with `context().resumed` true."""
+    """Stop here until somebody approves or resumes; the body then runs again, with `context().resumed` true.
+
+    What was given along with the approval is `context().answer`. State: `details`, what `wait_for_input` asks for.
+    """
+
+    details: Mapping[str, object] | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,10 +16,12 @@ from dataflow.engine import Driver
 from dataflow.errors import OptionError
 from dataflow.graph import Graph
 from dataflow.names import readable_name
-from dataflow.outputs import stored_graph, stored_outputs
+from dataflow.outputs import stored_arguments, stored_graph, stored_outputs
+from dataflow.patience import patiently
 from dataflow.places import choose_executor, open_results, open_runs
-from dataflow.recovery import claim
+from dataflow.recovery import lease_seconds, me
 from dataflow.run import Run
+from dataflow.source import address
 
 
 def start(
@@ -30,6 +35,8 @@ def start(
     log_prints: bool | None = None,
     parameters: Mapping[str, object] | None = None,
     refresh: object = False,
+    source: object = None,
+    rerun_of: str = "",
 ) -> Run:
     """Put a graph on record as a run and begin to drive it.
 
@@ -47,6 +54,10 @@ def start(
         The parameters as plain JSON data, secrets masked.
     refresh : bool or sequence of str
         What must be made anew although the cache has it: all, or tasks by name or path.
+    source : Flow, optional
+        The flow that built the graph: another process may have to find it again.
+    rerun_of : str
+        The id of the run that this one repeats.
     """
     anew = _names(refresh)
     prune.check(graph, anew)
@@ -55,27 +66,30 @@ def start(
     now = time.time()
     run_id = uuid.uuid4().hex
     results_store = open_results(results or settings.results_url())
-    name = store.create_run(
-        {
-            "id": run_id,
-            "name": readable_name(),
-            "flow": graph.flow,
-            "version": version,
-            "parameters": dict(parameters or {}),
-            "tags": list(tags),
-            "state": states.PENDING,
-            "message": "",
-            "created": now,
-            "executor": chosen.name,
-            "results_url": results_store.url,
-            "outputs": stored_outputs(graph),
-            "graph": stored_graph(graph),
-            "details": {"refresh": anew},
-        }
-    )
+    mine = me()
+    details: dict[str, object] = {"refresh": anew, "code": address(source), "executor": chosen.spec}
+    details |= {"host": socket.gethostname(), "folder": os.getcwd(), "python": sys.executable}
+    details |= {"rerun_of": rerun_of} if rerun_of else {}
+    columns = {
+        "id": run_id,
+        "name": readable_name(),
+        "flow": graph.flow,
+        "version": version,
+        "parameters": dict(parameters or {}),
+        "tags": list(tags),
+        "state": states.PENDING,
+        "message": "",
+        "created": now,
+        "executor": chosen.name,
+        "results_url": results_store.url,
+        "outputs": stored_outputs(graph),
+        "graph": stored_graph(graph),
+        "arguments": stored_arguments(graph),
+        "details": details,
+    }
+    name = patiently(lambda: store.create_run(columns, owner=mine, seconds=lease_seconds()))
     run = Run(store, store.find(run_id), graph=graph)
     prints = bool(settings.get("tasks.log_prints")) if log_prints is None else log_prints
-    run._options = {"hooks": dict(hooks or {}), "log_prints": prints}
     run._driver = Driver(
         Assignment(
             run_id=run_id,
@@ -85,7 +99,9 @@ def start(
             executor=chosen,
             results=results_store,
             runs=store,
-            epoch=claim(store, run_id),
+            epoch=1,
+            since=now,
+            details=details,
             hooks=hooks or {},
             view=run._view,
             log_prints=prints,

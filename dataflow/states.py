@@ -45,17 +45,17 @@ TASK_TRANSITIONS: Mapping[str, frozenset[str]] = {
     PAUSED: FINAL | {PENDING, RUNNING},
     # A retry of the run takes up again what had not succeeded.
     **{state: frozenset({PENDING}) for state in FAILURE | {CANCELLED, SKIPPED}},
-    SUCCESS: frozenset(),
-    CACHED: frozenset(),
+    # … and, where it is told so, what had.
+    SUCCESS: frozenset({PENDING}),
+    CACHED: frozenset({PENDING}),
 }
 RUN_TRANSITIONS: Mapping[str, frozenset[str]] = {
     SCHEDULED: frozenset({PENDING, CANCELLED}),
     PENDING: frozenset({RUNNING}) | RUN_FINAL,
     RUNNING: frozenset({PAUSED}) | RUN_FINAL,
     PAUSED: frozenset({RUNNING}) | RUN_FINAL,
-    # Retry and resume are the same run again; a success has nothing to take up.
-    **{state: frozenset({RUNNING}) for state in RUN_FINAL - {SUCCESS}},
-    SUCCESS: frozenset(),
+    # Retry and resume are the same run again; of a success, only what somebody names.
+    **{state: frozenset({RUNNING}) for state in RUN_FINAL},
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from dataflow import cached, states
@@ -124,6 +124,8 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
         else:
             context = _context(session, unit, policy)
             result = call_body(session, unit, context, args, kwargs)
+        if not session.may_commit():
+            return DEFERRED_OUTCOME  # the run is not ours any more, or was stopped at once
         if not isinstance(result, Raised):
             if unit.definition.builds and isinstance(result, Graph):
                 result = _expand(session, unit, result)
@@ -176,7 +178,7 @@ def _after_exception(session: Session, unit: Unit, policy: Policy, raised: Raise
             cached.remember(session, [(unit, skipped)])
         return skipped
     if isinstance(error, Pause):
-        return _defer(session, unit, states.PAUSED, error.message or "the task paused")
+        return _defer(session, unit, states.PAUSED, error.message or "the task paused", error.details)
     delay = _retry_delay(unit, policy, error, raised)
     if delay is not None:
         due = time.time() + delay
@@ -190,7 +192,7 @@ def _after_exception(session: Session, unit: Unit, policy: Policy, raised: Raise
                 time.time(),
                 unit.attempt,
                 message,
-                failure,
+                {**failure, "due": due} if later else failure,
                 worker=session.worker,
                 due=due if later else None,
             ),
@@ -224,9 +226,12 @@ def _retry_delay(unit: Unit, policy: Policy, error: BaseException, raised: Raise
         return None
 
 
-def _defer(session: Session, unit: Unit, type: str, message: str) -> Outcome:
+def _defer(
+    session: Session, unit: Unit, type: str, message: str, details: Mapping[str, object] | None = None
+) -> Outcome:
     session.emit(
-        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, worker=session.worker), urgent=True
+        TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker),
+        urgent=True,
     )
     return DEFERRED_OUTCOME
 
@@ -248,4 +253,6 @@ def _context(session: Session, unit: Unit, policy: Policy) -> Context:
         logical_time=datetime.fromtimestamp(job.logical_time, UTC),
         deadline=None if policy.timeout is None else datetime.fromtimestamp(time.time() + policy.timeout, UTC),
         resumed=unit.resumed,
+        answers=tuple(value for wanted, value in unit.answers if wanted),
+        answer=unit.answers[-1][1] if unit.answers else None,
     )

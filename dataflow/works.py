@@ -8,13 +8,17 @@ on their way in the same fragment (or, where the executor chains fragments, in a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from dataflow import states
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
+from dataflow.signals import Answers
 from dataflow.structure import find
 from dataflow_storage import Reference
 
+Who = tuple[str, int]
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
 
 
@@ -53,6 +57,31 @@ class Known:
 
     def __repr__(self) -> str:
         return f"Known({self.type})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a driver before this one left, by (path, index).
+
+    Parameters
+    ----------
+    known : mapping
+        Task runs that are final already.
+    attempts : mapping
+        Attempts made so far.
+    failures : mapping
+        How many of them count as used up; without it none does: a new budget.
+    due : mapping
+        When a task run is due that must not go before (seconds since the epoch); None: it waits for a person.
+    resumed : mapping
+        Task runs that somebody let go on, with what was given with that.
+    """
+
+    known: Mapping[Who, Known] = field(default_factory=dict)
+    attempts: Mapping[Who, int] = field(default_factory=dict)
+    failures: Mapping[Who, int] = field(default_factory=dict)
+    due: Mapping[Who, float | None] = field(default_factory=dict)
+    resumed: Mapping[Who, Answers] = field(default_factory=dict)
 
 
 class Item:
@@ -101,7 +130,9 @@ class Single(Item):
         self.node = node
         self.known: Known | None = None
         self.attempt = self.base = self.failed = self.strikes = 0
+        self.suspect = False  # it may have killed its worker, and goes alone
         self.resumed = False
+        self.answers: Answers = ()
         self.stands_for: list[Single | tuple[Group, int]] = []
 
     def __repr__(self) -> str:
@@ -172,8 +203,9 @@ class Group(Item):
         self.passed_on = False  # a batch passed on that an upstream was put off: the word of that is on its way
         self.batches: dict[str, Sequence[int]] = {}
         self.holding: dict[int, float | None] = {}  # deferred: until when; None for a person or a subflow
-        self.resumed: set[tuple[int, int]] = set()  # by part and index
+        self.resumed: dict[tuple[int, int], Answers] = {}  # by part and index, with what was given
         self.strikes: dict[int, int] = {}
+        self.suspects: set[int] = set()  # indices that may have killed their worker, and go alone
         self.token: str | None = None
         self.size = 1
         self.seconds_each: float | None = None
@@ -209,14 +241,17 @@ class Group(Item):
         """Take the next index that can go, or None."""
         while self.ready:
             index = self.ready.popleft()
-            if self.place[index] == WAITING and not self.waits.get(index):
+            if self._may_go(index):
                 return index
         while self.width is not None and self.fresh < self.width:
             index = self.fresh
             self.fresh += 1
-            if self.place[index] == WAITING and not self.waits.get(index):
+            if self._may_go(index):
                 return index
         return None
+
+    def _may_go(self, index: int) -> bool:
+        return self.place[index] == WAITING and not self.waits.get(index) and index not in self.suspects
 
     def give_back(self, index: int) -> None:
         """An index that was taken, or had gone, or waited, is to go (again)."""
@@ -291,3 +326,17 @@ def nodes_of(item: Item) -> list[Node]:
         return [item.node]
     assert isinstance(item, Group)
     return [part.node for part in item.parts]
+
+
+def group_of(items: Mapping[Node, Item], part: Part) -> Group:
+    """The group that a part belongs to."""
+    group = items[part.node]
+    assert isinstance(group, Group)
+    return group
+
+
+def follows(known: Known) -> Known:
+    """How what depends on an ended map ends."""
+    if known.type == states.SKIPPED:
+        return Known(known.type, known.message)
+    return Known(states.TRIGGER_FAILED, f"its upstream is {known.type}: {known.message}")

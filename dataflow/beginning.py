@@ -1,0 +1,79 @@
+"""How a driver begins: what its workers are told of the run, and the plan, from which all that is known is left out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from dataflow import prune, session, settings
+from dataflow.assignment import Assignment
+from dataflow.book import Book
+from dataflow.events import TaskEvent
+from dataflow.plan import NOTHING, Plan
+from dataflow.recovery import Past
+from dataflow.session import Control, Job
+from dataflow.works import Known
+from dataflow_storage import StoreUnavailable
+
+
+def make_job(work: Assignment, past: Past | None, control: Control) -> Job:
+    """What is the same for every task of the run."""
+    return Job(
+        run_id=work.run_id,
+        run_name=work.run_name,
+        flow=work.graph.flow,
+        parameters=work.graph.parameters,
+        logical_time=work.logical_time,
+        store=work.results,
+        channel=work.executor.channel,
+        log_prints=work.log_prints,
+        grace=float(str(settings.get("tasks.grace"))),
+        keyed=prune.is_keyed(work.graph),
+        refresh=work.refresh,
+        generation=past.generation if past else 0,
+        taken_up=past is not None,
+        control=control,
+    )
+
+
+def make_plan(
+    work: Assignment, past: Past | None, token: str, job: Job, book: Book
+) -> tuple[Plan, prune.Pruner | None]:
+    """The plan, with what need not run on record as if it had; and what looked for that, to be tidied up at the end.
+
+    Parameters
+    ----------
+    work : Assignment
+        What the driver is to do.
+    past : Past or None
+        What is known; None of a run that begins.
+    token : str
+        The run's, part of every Dask key.
+    job : Job
+        What the workers are told.
+    book : Book
+        Takes what was found.
+    """
+    known = dict(past.known) if past else {}
+    pruned: dict[tuple[str, int], Known] = {}
+    pruner = None
+    if job.keyed:
+        unneeded = past.unneeded if past else frozenset()
+        pruner = prune.Pruner(session.Session(token, job), work.graph, known, unneeded)
+        try:
+            pruned = pruner.prune()
+        except StoreUnavailable as error:  # then tasks look for themselves
+            book.log(logging.WARNING, f"the cache could not be read: {error}")
+    plan = Plan(
+        work.graph,
+        run=token,
+        chains=work.executor.chains,
+        slots=work.executor.slots,
+        memory=replace(past or NOTHING, known={**known, **pruned}),
+    )
+    book.begin_again()
+    book.note(plan.news())
+    for (path, index), one in pruned.items():
+        book.record(TaskEvent(path, index, one.type, time.time(), message=one.message, reference=one.reference))
+    return plan, pruner

@@ -1,0 +1,158 @@
+"""What a driver writes down: events become rows and are handed to the scribe, and hooks hear of them.
+
+State: `state` and `message`, the run's; `details`, the run's own notes on record; `flushed`, when rows were last handed
+on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from dataflow import settings, states
+from dataflow.assignment import Assignment
+from dataflow.dispatch import News
+from dataflow.events import Event, TaskEvent
+from dataflow.failure import Failure
+from dataflow.hooks import Hooks
+from dataflow.recorder import Recorder
+from dataflow.recovery import RETRIED, TAKEN_UP, Past, Reopening, lease_seconds
+from dataflow.scribe import Scribe
+from dataflow.session import Control
+from dataflow_storage.rows import OrderRow
+
+
+class Book:
+    """The record of one run, as its driver keeps it.
+
+    Parameters
+    ----------
+    work : Assignment
+        What the driver is to do.
+    control : Control
+        What the driver tells its tasks.
+    heard : callable
+        Takes orders that came through the record; or the error, where the run is not ours to write any more.
+    """
+
+    def __init__(self, work: Assignment, control: Control, heard: Callable[[OrderRow | Exception], None]) -> None:
+        self.state, self.message = work.before, ""
+        self.details = dict(work.details)
+        self.recorder = Recorder()
+        self._hooks = Hooks(work.hooks, work.view, self.recorder, control)
+        self._scribe = Scribe(
+            work.runs,
+            work.run_id,
+            work.epoch,
+            lease=lease_seconds(),
+            patience=float(str(settings.get("runs.patience"))),
+            control=control,
+            heard=heard,
+        )
+        self.flush_seconds = float(str(settings.get("runs.flush")))
+        self.flushed = time.monotonic()
+        self._positions = 0
+
+    def record(self, event: Event) -> None:
+        """An event goes on record, and hooks hear of it where it is new."""
+        if self.recorder.add(event) and isinstance(event, TaskEvent):
+            self._hooks.task_changed(event)
+
+    def note(self, news: News) -> None:
+        """What the plan decided itself goes on record too."""
+        if news.nodes:
+            self.recorder.add_nodes(news.nodes, self._positions)
+            self._positions += len(news.nodes)
+            self._hooks.add(news.nodes)
+        for path, width in news.widths:
+            self.recorder.set_width(path, width)
+        for event in news.events:
+            self.record(event._replace(time=time.time()))
+
+    def reopen(self, past: Past, how: Reopening) -> None:
+        """A run that is taken up again: what had not ended is pending once more, what was found is on record.
+
+        How it is taken up is written down with that: a driver after this one must know it.
+        """
+        self.recorder.know(past.recorded, past.listed)
+        message = RETRIED if past.retried else TAKEN_UP
+        for (path, index), state in past.recorded.items():
+            who = path, index
+            waits = who in past.due and state in (states.PAUSED, states.RETRYING)
+            # What was found had ended otherwise, as far as the record knew: nothing follows that but a new start.
+            if state != states.PENDING and not waits and (who not in past.known or who in past.found):
+                self.recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message=message))
+        for (path, index), known in past.found.items():
+            attempt = past.attempts.get((path, index), 0)
+            self.recorder.add(
+                TaskEvent(path, index, states.SUCCESS, time.time(), attempt, known.message, reference=known.reference)
+            )
+        if how.retry:
+            self.details["retried"] = time.time()
+        if how.anew:
+            self.details["anew"] = how.anew
+        self.recorder.set_columns({"details": dict(self.details)})
+
+    def begin_again(self) -> None:
+        """The plan is made anew: its nodes come once more."""
+        self._positions = 0
+
+    def enter(self, state: str, message: str = "", **columns: object) -> None:
+        """The run enters a state."""
+        before, self.state, self.message = self.state, state, message
+        if before != state:  # a driver that died left it Running
+            states.check_transition("the run", before, state, states.RUN_TRANSITIONS)
+        now = time.time()
+        self.recorder.set_run(now, state, message, details=self.details, **columns)
+        self._hooks.run_changed(states.State(type=state, message=message, time=now))
+
+    def say(self, message: str) -> None:
+        """The run stays in its state, and says why nothing happens; the empty text takes that back."""
+        if message != self.message:
+            self.message = message
+            self.recorder.set_columns({"message": message})
+            self.log(logging.WARNING if message else logging.INFO, message or "goes on")
+
+    def log(self, level: int, message: str) -> None:
+        """A line about the run."""
+        self.recorder.add_log(time.time(), level, message)
+
+    def log_failure(self, failure: Failure) -> None:
+        """What broke the driver."""
+        self.log(logging.CRITICAL, failure["full"])
+
+    @property
+    def is_due(self) -> bool:
+        """Whether rows have waited long enough."""
+        return time.monotonic() - self.flushed >= self.flush_seconds
+
+    def flush(self, wait: float | None = 0.0) -> None:
+        """Hand on what was gathered: one transaction.
+
+        Parameters
+        ----------
+        wait : float or None
+            Seconds to wait until it is written; None: as long as it takes.
+
+        Raises
+        ------
+        StaleOwner, StoreUnavailable
+            It was waited for, and cannot be written any more.
+        """
+        batch = self.recorder.take()
+        if batch is not None:
+            self._scribe.put(batch)
+        self.flushed = time.monotonic()
+        if wait != 0.0:
+            self._scribe.settle(wait)
+
+    def close(self) -> None:
+        """Write everything, and give the run back."""
+        self.flush()
+        self._scribe.close()
+
+    @property
+    def lost(self) -> Exception | None:
+        """Why nothing can be written any more."""
+        return self._scribe.lost

@@ -1,0 +1,156 @@
+"""A run in a process that may drive it: waiting for it, and starting and ending its driver."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from dataflow import settings, states
+from dataflow.definition import Hook
+from dataflow.errors import RunFailed, RunNotResumable
+from dataflow.graph import Graph
+from dataflow.orders import ABORT, CANCEL, Order
+from dataflow.record import Record
+from dataflow_storage import RunStore
+from dataflow_storage.rows import RunRow
+
+if TYPE_CHECKING:
+    from dataflow.engine import Driver
+
+ABORT_SECONDS = 2.0
+
+
+class Driven(Record):
+    """A run that this process may drive.
+
+    State: `_driver`, where it does or did; `_source`, the flow, where its code was read to take the run up.
+    """
+
+    def __init__(self, store: RunStore, row: RunRow, driver: Driver | None = None, graph: Graph | None = None) -> None:
+        super().__init__(store, row, graph)
+        self._driver = driver
+        self._thread: threading.Thread | None = None
+        self._source: Any = None
+
+    @property
+    def _values(self) -> Mapping[tuple[str, int], object]:
+        return self._driver.values if self._driver is not None else {}
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until the run is over or paused. Ctrl-C once cancels it cleanly, twice stops it at once.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            At most this many seconds; the run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with _interruptible(self._driver):
+            while deadline is None or time.monotonic() < deadline:
+                left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
+                if self._driver is not None:
+                    if self._driver.finished.wait(left):
+                        break
+                elif self.record.state in states.RUN_FINAL | {states.PAUSED}:
+                    break
+                else:
+                    time.sleep(left)
+        return self
+
+    def __await__(self) -> Iterator[object]:
+        import asyncio
+
+        return asyncio.to_thread(self.wait).__await__()
+
+    def _hooks(self) -> tuple[Mapping[str, Hook], bool]:
+        """The flow's hooks, and whether prints are log lines: as its code has them now, where that was read."""
+        flow = self._source or getattr(self._graph, "source", None)
+        if flow is None:
+            return {}, bool(settings.get("tasks.log_prints"))
+        prints = flow.settings.get("log_prints")
+        return flow.hooks, bool(settings.get("tasks.log_prints") if prints is None else prints)
+
+    def _load_graph(self) -> Graph:
+        if self._graph is None:
+            import cloudpickle
+
+            blob = self._store.graph(self.id)
+            if blob is None:
+                raise RunNotResumable(
+                    self.name, self.record.state, "its graph could not be stored; run the flow again."
+                )
+            graph = cloudpickle.loads(blob)
+            assert isinstance(graph, Graph)
+            self._graph = graph
+        return self._graph
+
+    def _view(self, path: str | None, index: int) -> object:
+        """What a hook is called with; the record is brought up to date first."""
+        if self._driver is not None:
+            self._driver.flush()
+        return self if path is None else self._records.task_run(path, index)
+
+
+def launch(run: Driven, *, aside: bool = False) -> None:
+    """Drive a run: in a thread of its own, or here where the executor is inline. Nothing to do where somebody does.
+
+    With `aside` never here: so that one process can go on with many runs.
+    """
+    driver = run._driver
+    if driver is None or driver.finished.is_set():
+        return
+    driver.announce()
+    if driver.work.executor.inline and not aside:
+        with _interruptible(driver):
+            driver.drive()
+        return
+    run._thread = threading.Thread(target=driver.drive, name=f"dataflow-{run.name}", daemon=True)
+    run._thread.start()
+
+
+def finish(run: Driven, raise_on_failure: bool) -> None:
+    """See how a run ended: raise for one that did not succeed, and for what broke before anything ran.
+
+    Raises
+    ------
+    RunFailed
+        It failed, was cancelled or crashed.
+    """
+    driver = run._driver
+    error = driver.error if driver is not None else None
+    # It broke before anything ran; or the record has no word of it, for it is another's, or out of reach.
+    untold = driver is not None and (driver.fragments == 0 or driver.book.lost is not None)
+    if error is not None and (untold or not isinstance(error, Exception)):
+        raise error
+    if raise_on_failure and run.record.state in states.RUN_FINAL - {states.SUCCESS}:
+        raise RunFailed(run, run.report) from error
+
+
+@contextmanager
+def _interruptible(driver: Driver | None) -> Iterator[None]:
+    """Ctrl-C once: a clean cancel. Twice: at once."""
+    if driver is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    presses = 0
+
+    def pressed(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        driver.order(Order(what=CANCEL if presses == 1 else ABORT, by="Ctrl-C"))
+        if presses > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield
+    except KeyboardInterrupt:
+        driver.finished.wait(ABORT_SECONDS)  # it writes down that the run was stopped
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,158 @@
+"""A run as it stands on record: its state, task runs, results and logs, live or years later.
+
+All that is told comes from the record and the result store, so a Run in the process that drives it and one from
+`get_run` say the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from dataflow import settings, states
+from dataflow.errors import NoSuchTask, NotFinished, RunFailed
+from dataflow.events import NO_INDEX
+from dataflow.graph import Graph
+from dataflow.outcome import Missing
+from dataflow.outputs import OutputRef, by_path, loaded_outputs
+from dataflow.places import open_results
+from dataflow.report import report
+from dataflow.states import State
+from dataflow.structure import replace
+from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
+from dataflow_storage import ResultStore, RunStore
+from dataflow_storage.rows import LogRow, NodeRow, RunRow, TaskRunRow
+
+MOST_FAILED = 1000
+
+
+class Record:
+    """What a run tells.
+
+    Parameters
+    ----------
+    store : RunStore
+        The record.
+    row : RunRow
+        The run's row.
+    graph : Graph, optional
+        Its graph, in the process that made it.
+    """
+
+    def __init__(self, store: RunStore, row: RunRow, graph: Graph | None = None) -> None:
+        self._store = store
+        self._graph = graph
+        self.id, self.name, self.flow = row.id, row.name, row.flow
+        self.parameters: Mapping[str, object] = row.parameters
+        self._results_url = row.results_url or settings.results_url()
+
+    @property
+    def record(self) -> RunRow:
+        """The run's row as it is now."""
+        return self._store.find(self.id)
+
+    @property
+    def state(self) -> State:
+        """The run's state now."""
+        row = self.record
+        return State(type=row.state, message=row.message, time=row.ended or row.started or row.created)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many task runs of each node (by path) are in each state."""
+        return self._store.counts(self.id)
+
+    @property
+    def task_runs(self) -> list[TaskRun]:
+        """Every task run that has begun or ended, in the order of the graph. Operators on nodes are left out."""
+        nodes = {node.path: node for node in self._store.nodes(self.id)}
+        rows = [row for row in self._store.task_runs(self.id) if not _is_hidden(row, nodes.get(row.path))]
+        rows.sort(key=lambda row: (nodes[row.path].position if row.path in nodes else len(nodes), row.idx))
+        return [TaskRun(self._records, row) for row in rows]
+
+    def __getitem__(self, path: str) -> TaskRun | TaskRuns:
+        """The task run with this path, such as `clean`, `clean[3]` or `report/clean`; of a mapped node its children."""
+        nodes = {node.path: node for node in self._store.nodes(self.id)}
+        base, bracket, index = path.rpartition("[")
+        if path not in nodes and bracket and base in nodes and index.endswith("]") and index[:-1].isdigit():
+            return TaskRuns(self._records, base, nodes[base].width or 0)[int(index[:-1])]
+        node = nodes.get(path)
+        if node is None:
+            raise NoSuchTask(self.name, path, list(nodes))
+        rows = self._store.task_runs(self.id, path=path, idx=NO_INDEX)
+        if node.kind == "map" and (node.width is not None or not rows):
+            return TaskRuns(self._records, path, node.width or 0)
+        return TaskRun(self._records, rows[0] if rows else pending(self.id, path, NO_INDEX))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [node.path for node in self._store.nodes(self.id)]
+
+    def logs(self, level: int = 0) -> list[LogRow]:
+        """All log lines of the run and its tasks, of at least this level: each task's in its own order."""
+        return self._store.logs(self.id, level=level)
+
+    @property
+    def report(self) -> str:
+        """What went wrong, for a person."""
+        failed = self._store.task_runs(self.id, states=sorted(states.FAILURE), limit=MOST_FAILED)
+        return report(self.record, failed)
+
+    def result(self) -> object:
+        """What the flow returned, in its shape.
+
+        Raises
+        ------
+        RunFailed
+            The run did not succeed.
+        NotFinished
+            It is not over.
+        """
+        row = self.record
+        if row.state not in states.RUN_FINAL:
+            raise NotFinished(f"run {self.name}", row.state)
+        if row.state != states.SUCCESS:
+            raise RunFailed(self, self.report)
+        if isinstance(row.outputs, Mapping):
+            outputs = loaded_outputs(row.outputs)
+        elif self._graph is not None:
+            outputs = by_path(self._graph.outputs)
+        else:
+            raise NotFinished(f"run {self.name}", "Success, but what its flow returned could not be stored")
+        return replace(outputs, OutputRef, self._output)
+
+    def _output(self, wanted: OutputRef) -> object:
+        rows = self._store.task_runs(self.id, path=wanted.path)
+        if wanted.mapped and any(row.idx != NO_INDEX for row in rows):
+            rows = [row for row in rows if row.idx != NO_INDEX]
+        if not wanted.mapped or (rows and rows[0].idx == NO_INDEX):
+            if rows and rows[0].state == states.SKIPPED:
+                return Missing(TaskRun(self._records, rows[0]).state)
+            return self._records.value(rows[0])
+        return [
+            self._records.value(row) for row in sorted(rows, key=lambda row: row.idx) if row.state != states.SKIPPED
+        ]
+
+    @property
+    def _records(self) -> Records:
+        return Records(run_id=self.id, runs=self._store, results=self._results, values=self._values)
+
+    @property
+    def _values(self) -> Mapping[tuple[str, int], object]:
+        """Outputs that were not stored: only the process that drove the run has them."""
+        return {}
+
+    @property
+    def _results(self) -> ResultStore:
+        return open_results(self._results_url)
+
+    def __repr__(self) -> str:
+        row = self.record
+        took = f", {(row.ended or time.time()) - row.started:.1f} s" if row.started else ""
+        return f"Run({self.name}: {self.flow}, {row.state}{f', {row.message}' if row.message else ''}{took})"
+
+
+def _is_hidden(row: TaskRunRow, node: NodeRow | None) -> bool:
+    """Operators on nodes; and a map as a whole that once ended before its width was known: its children count now."""
+    if node is None:
+        return False
+    return node.kind == "internal" or (node.kind == "map" and row.idx == NO_INDEX and node.width is not None)

@@ -1,0 +1,34 @@
+"""Where a task run's result lies below its run: its label, and from the second generation on a mark of that.
+
+A run that is retried from a task that had succeeded begins a new generation; what that commits lies beside the rest.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dataflow.events import NO_INDEX, label
+
+# Names of tasks have no brackets, so that neither an index nor a generation can be mistaken.
+_KEY = re.compile(r"(?P<path>.*?)(\[(?P<index>\d+)\])?(\[g(?P<generation>\d+)\])?\Z", re.DOTALL)
+
+
+def join_key(path: str, index: int, generation: int) -> str:
+    """The key below the run.
+
+    >>> join_key("clean", 3, 0), join_key("load", -1, 2)
+    ('clean[3]', 'load[g2]')
+    """
+    return f"{label(path, index)}[g{generation}]" if generation else label(path, index)
+
+
+def split_key(key: str) -> tuple[str, int, int]:
+    """Path, index and generation of a key below the run.
+
+    >>> split_key("outer[2]/inner[5][g1]"), split_key("outer[2]/inner")
+    (('outer[2]/inner', 5, 1), ('outer[2]/inner', -1, 0))
+    """
+    found = _KEY.fullmatch(key)
+    assert found is not None
+    index = NO_INDEX if found["index"] is None else int(found["index"])
+    return found["path"], index, int(found["generation"] or 0)
