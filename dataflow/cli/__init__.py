@@ -14,6 +14,19 @@ from dataflow.cli.problems import EXIT_INTERRUPTED, Refused, told
 # Verb: where it is, and its line in the help, so that the help loads none of them.
 VERBS = {
     "run": ("dataflow.cli.run", "Run a flow and show how it goes."),
+    "resume": ("dataflow.cli.resume", "Go on with a run that was paused, cancelled or crashed."),
+    "retry": ("dataflow.cli.retry", "Run again what did not succeed of a run; the rest is kept."),
+    "rerun": ("dataflow.cli.rerun", "Run the flow of a run once more, as a new run."),
+    "cancel": ("dataflow.cli.cancel", "Stop a run, wherever it is driven."),
+    "pause": (
+        "dataflow.cli.pause",
+        "Let what runs finish, and start nothing else until somebody resumes the run.",
+    ),
+    "approve": (
+        "dataflow.cli.approve",
+        "Let a task go on that waits for a person, with an answer if it wants one.",
+    ),
+    "recover": ("dataflow.cli.recover", "Go on with runs whose driver died."),
     "ls": ("dataflow.cli.ls", "List runs, newest first."),
     "show": ("dataflow.cli.show", "Show a run, a task of it, or one child of a mapped task."),
     "logs": ("dataflow.cli.logs", "Print the log lines of a run or a task."),
@@ -24,7 +37,15 @@ VERBS = {
     "prune": ("dataflow.cli.prune", "Delete old runs and their results."),
     "graph": ("dataflow.cli.graph", "Draw a flow without running it."),
 }
-ALIASES = {"list": "ls", "runs": "ls", "inspect": "show", "describe": "show", "log": "logs"}
+ALIASES = {
+    "list": "ls",
+    "runs": "ls",
+    "inspect": "show",
+    "describe": "show",
+    "log": "logs",
+    "continue": "resume",
+    "stop": "cancel",
+}
 
 
 class Verbs(click.Group):

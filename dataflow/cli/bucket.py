@@ -12,6 +12,7 @@ from dataflow.cli.reference import CHILD
 from dataflow.errors import did_you_mean
 from dataflow.events import NO_INDEX, label
 from dataflow.places import open_results
+from dataflow.result_keys import split_key
 
 if TYPE_CHECKING:
     from dataflow_storage import Reference, ResultStore
@@ -47,21 +48,26 @@ class Kept:
 def listed(store: ResultStore, run: str | None = None, task: str = "") -> Iterator[Kept]:
     """The results of a run, or of all; of a task those whose path begins like it."""
     for run_id in (run,) if run is not None else runs_in(store):
+        latest: dict[tuple[str, int], tuple[int, Kept]] = {}  # a run that was retried has made some results anew
         for found in store.objects(f"{run_id}/{task}"):
-            path, index = _who(found.key.partition("/")[2], found.items > 0)
+            path, index, generation = _who(found.key.partition("/")[2], found.items > 0)
             flow = str(found.meta.get("flow", ""))
             for reference in found.references:
                 item = index if reference.item is None else reference.item
-                if reference.item is None or reference.item >= 0:  # below zero are a chunk's own notes
-                    yield Kept(
+                before = latest.get((path, item))
+                # below zero are a chunk's own notes
+                if (reference.item is None or item >= 0) and (before is None or before[0] <= generation):
+                    kept = Kept(
                         run=run_id, flow=flow, path=path, index=item, reference=reference, stored=found.created
                     )  # fmt: skip
+                    latest[path, item] = generation, kept
+        yield from (kept for _, kept in latest.values())
 
 
-def _who(name: str, is_batch: bool) -> tuple[str, int]:
-    """The task run that a key below the run's names; of a batch, its first child."""
-    child = CHILD.fullmatch(name)
-    return (child["path"], int(child["index"])) if child is not None else (name, 0 if is_batch else NO_INDEX)
+def _who(name: str, is_batch: bool) -> tuple[str, int, int]:
+    """The task run that a key below the run's names, of a batch its first child; and the generation."""
+    path, index, generation = split_key(name)
+    return path, 0 if is_batch and index == NO_INDEX else index, generation
 
 
 def runs_in(store: ResultStore) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from dataflow.catalog import load
+from dataflow.cli.building import build
 from dataflow.cli.parameters import fitted, parse
 from dataflow.cli.problems import Refused
-from dataflow.cli.run import build
 from dataflow.cli.terminal import has_unicode
 from dataflow.draw import FORMATS, MOST, draw, format_of
 

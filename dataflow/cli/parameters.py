@@ -59,8 +59,17 @@ def _from_file(name: str) -> dict[str, object]:
     return loaded
 
 
-def fitted(flow: AnyFlow, values: Mapping[str, object]) -> dict[str, object]:
+def fitted(flow: AnyFlow, values: Mapping[str, object], *, complete: bool = True) -> dict[str, object]:
     """The values as the flow takes them; text that its annotation refuses is tried as JSON.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow.
+    values : mapping
+        What was given, by name.
+    complete : bool
+        They are all that the flow gets; else a few that change others.
 
     Raises
     ------
@@ -74,7 +83,7 @@ def fitted(flow: AnyFlow, values: Mapping[str, object]) -> dict[str, object]:
         if name not in named and not open_ended:
             raise Refused(f"flow {flow.name!r} has no parameter {name!r}", _meant(flow, name, named))
     missing = [name for name, one in named.items() if one.default is Parameter.empty and name not in values]
-    if missing:
+    if missing and complete:
         wanted = " ".join(f"-p {name}=…" for name in missing)
         what = f"parameter {missing[0]!r}" if len(missing) == 1 else f"parameters {', '.join(map(repr, missing))}"
         raise Refused(

@@ -17,6 +17,7 @@ EXIT_CANCELLED = 5
 EXIT_PAUSED = 6
 EXIT_TIMEOUT = 124
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 EXIT_CODES = {
     EXIT_OK: "success",
     EXIT_FAILED: "the run failed or crashed; or the task that was asked for has no result",
@@ -25,11 +26,15 @@ EXIT_CODES = {
     EXIT_UNREACHABLE: "the record of runs, the results or the cluster cannot be reached, or another version made them",
     EXIT_CANCELLED: "the run was cancelled",
     EXIT_PAUSED: "the run is paused, or is not over yet",
-    EXIT_TIMEOUT: "the time of --timeout passed; the run was cancelled",
-    EXIT_INTERRUPTED: "interrupted by Ctrl-C; the run was cancelled",
+    EXIT_TIMEOUT: "the time of --timeout passed; the run was cancelled, if this process drove it",
+    EXIT_INTERRUPTED: "interrupted by Ctrl-C; the run was cancelled, if this process drove it",
+    EXIT_TERMINATED: "ended by SIGTERM; the run was cancelled, if this process drove it",
 }
 # How those sentences of our errors begin that say what to do.
-ADVICE = "Did you mean|It has|It takes|Say which|Give|Mark|Options|Check|Wait for|A run is named|Taken are"
+ADVICE = (
+    "Did you mean|It has|It takes|Say which|Say from_|Give|Mark|Options|Check|Wait for|A run is named|Taken are"
+    "|Bring it|Start a new run|Go on there"
+)
 HINTS = re.compile(rf"\s+(?=(?:{ADVICE})\b)")
 
 
@@ -92,6 +97,8 @@ def _ours(error: BaseException) -> tuple[str, str, int]:
 
     if isinstance(error, errors.NoSuchRun | errors.NoSuchTask | errors.FlowNotFound):
         return (*split_hint(str(error)), EXIT_NOT_FOUND)
+    if isinstance(error, errors.CodeGone):
+        return _gone(error)
     if isinstance(error, errors.ParameterError):
         return (*split_hint(str(error)), EXIT_USAGE)
     if isinstance(error, errors.NotFinished):
@@ -114,6 +121,17 @@ def _ours(error: BaseException) -> tuple[str, str, int]:
     text = "".join(traceback.format_exception(error))
     message = f"{kind.__name__}: {error}\n\n{_indented(text)}\n"
     return message, "this is a defect of dataflow: please report it with the lines above.", EXIT_FAILED
+
+
+def _gone(error: ImportError) -> tuple[str, str, int]:
+    """Code that is not there any more, or cannot be loaded: where in it, if it is still a file."""
+    message, *advice = HINTS.split(str(error))
+    report = getattr(error.__cause__, "report", None)
+    if isinstance(report, str):
+        from dataflow.cli.failures import readable
+
+        message = f"{message.removesuffix('.')}\n\n{_indented(chr(10).join(readable(report)))}\n"
+    return message.removesuffix("."), _lowered(advice[-1]) if advice else "", EXIT_USAGE
 
 
 def split_hint(text: str) -> tuple[str, str]:

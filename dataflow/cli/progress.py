@@ -11,7 +11,8 @@ from dataflow.cli.failures import place
 from dataflow.cli.groups import Group, group_names, grouped
 from dataflow.cli.terminal import Printer, clean, clipped, clock, took
 from dataflow.draw.marks import MARKS, overall
-from dataflow.events import label
+from dataflow.events import NO_INDEX, label
+from dataflow.recovery import RETRIED, TAKEN_UP
 from dataflow.run import Run
 from dataflow_storage.rows import NodeRow, TransitionRow
 
@@ -26,18 +27,24 @@ class Progress:
 
     Parameters
     ----------
-    run : Run
-        The run.
-    printer : Printer
+    printer : Printer or None
         Where to print; None prints nothing.
     events : callable, optional
-        Called with each change of state, in order.
+        Called with the run and each change of state, in order.
+    earlier : Run, optional
+        The run, where it is to be taken up again: what happened to it so far is not told.
+
+    State: `_seen`, the last change of state that was told; `_open`, of a run that is taken up, how many task runs of
+    each group are to run.
     """
 
     def __init__(
-        self, run: Run, printer: Printer | None, events: Callable[[TransitionRow], None] | None = None
+        self,
+        printer: Printer | None,
+        events: Callable[[Run, TransitionRow], None] | None = None,
+        earlier: Run | None = None,
     ) -> None:
-        self._run, self._printer, self._events = run, printer, events
+        self._printer, self._events = printer, events
         self._nodes: list[NodeRow] = []
         self._names: dict[str, str] = {}
         self._static: int | None = None
@@ -46,17 +53,36 @@ class Progress:
         self._ended: dict[str, float] = {}
         self._told: Counter[tuple[str, str]] = Counter()
         self._closed: set[str] = set()
+        self._open: Counter[str] = Counter()
         self._beat = time.monotonic()
         self._lines: list[tuple[float, str]] = []
+        self._taken_up = earlier is not None
         self.retries = 0
+        if earlier is not None:
+            self._skip(earlier)
 
-    def start(self) -> None:
-        """Print the run's first line."""
-        given = " ".join(f"{name}={clipped(clean(str(value)), 40)}" for name, value in self._run.parameters.items())
-        row = self._run.record
+    def _skip(self, run: Run) -> None:
+        """What happened so far is known."""
+        # Of the run itself and of what is not mapped: the last of these is among the last of all.
+        for row in run._store.transitions(run.id, idx=NO_INDEX)[-1:]:
+            self._seen = row.seq
+        for row in run._store.transitions(run.id, after=self._seen)[-1:]:
+            self._seen = row.seq
+        nodes = run._store.nodes(run.id)
+        for group in grouped(nodes, run.counts, group_names(nodes)).values():
+            self._open[group.name] = group.counts[states.PENDING]
+            if group.known and group.total and group.done == group.total:
+                self._closed.add(group.name)
+
+    def start(self, run: Run, note: str = "") -> None:
+        """Print the run's first line, with a note on what happens."""
+        self._run = run
+        given = " ".join(f"{name}={clipped(clean(str(value)), 40)}" for name, value in run.parameters.items())
+        row = run.record
         if self._printer is not None:
             name = self._printer.tint(row.name, "bold")
-            self._say(row.started or row.created, f"run {name} {row.flow}{f' {given}' if given else ''}")
+            moment = time.time() if self._taken_up else row.started or row.created
+            self._say(moment, f"run {name} {row.flow}{f' {given}' if given else ''}{f' ({note})' if note else ''}")
             self._flush()
 
     def poll(self, *, last: bool = False) -> dict[str, Group]:
@@ -78,7 +104,7 @@ class Progress:
         for row in transitions:
             self._seen = row.seq
             if self._events is not None:
-                self._events(row)
+                self._events(self._run, row)
             if row.path is not None and row.path in self._names:
                 self._change(row, groups[self._names[row.path]])
         for group in groups.values():
@@ -91,9 +117,13 @@ class Progress:
 
     def _change(self, row: TransitionRow, group: Group) -> None:
         assert row.path is not None
-        if row.state == states.RUNNING and group.name not in self._began:
+        if row.state == states.PENDING and self._taken_up and row.message in (RETRIED, TAKEN_UP):
+            self._open[group.name] += 1
+            self._closed.discard(group.name)
+        elif row.state == states.RUNNING and group.name not in self._began:
             self._began[group.name] = row.time
-            many = f" {group.total:,}" if group.known else ""
+            total = self._open[group.name] or group.total
+            many = f" {total:,}" if group.known else ""
             self._say(row.time, f"{group.name} started{many}")
         elif row.state == states.RETRYING:
             self.retries += 1

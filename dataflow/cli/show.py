@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import click
 
 from dataflow import states
-from dataflow.cli import data
+from dataflow.cli import data, standing
 from dataflow.cli.groups import Group, group_names, grouped
 from dataflow.cli.reference import Found, find
 from dataflow.cli.terminal import Printer, clean, clipped, day, took
+from dataflow.cli.waiting import asked, command_for, waiting, waiting_data
 from dataflow.draw.marks import overall, words
 from dataflow.events import label
 from dataflow.run import Run
@@ -62,7 +63,9 @@ def _show_run(run: Run, output: str, full: bool) -> None:
             if node.kind != "internal"
         ]
         if output == "json":
-            data.emit({"run": data.run_data(row, summed), "tasks": tasks, "problems": problem_data(run)})
+            asks = [waiting_data(one) for one in waiting(run)]
+            told = {"run": data.run_data(row, summed), "tasks": tasks, "problems": problem_data(run), "waiting": asks}
+            data.emit(told)
         else:
             data.emit_lines([{"type": "run", "run": data.run_data(row, summed)}])
             data.emit_lines({"type": "task", "run": row.name, **task} for task in tasks)
@@ -85,8 +88,30 @@ def _show_run(run: Run, output: str, full: bool) -> None:
     if groups:
         printer.line()
         _groups(run, list(groups.values()), printer)
+    _waiting(run, printer)
     if row.state in (states.FAILED, states.CRASHED):
         report(run, printer, full=full)
+
+
+def _waiting(run: Run, printer: Printer) -> None:
+    """What waits for a person, and how to answer."""
+    found = waiting(run, MOST_CHILDREN + 1)
+    if not found and standing.is_put_by(run.record):
+        printer.line(f"\n  {printer.tint('hint:', 'busy')} dataflow resume {run.name}")
+    if found:
+        printer.line()
+        rows = [
+            [
+                printer.state(states.PAUSED, one.label),
+                clipped(clean(one.message), 60),
+                f"answered by {one.answered}" if one.answered else one.wants,
+                command_for(run.name, one),
+            ]
+            for one in found[:MOST_CHILDREN]
+        ]
+        printer.table(["WAITS", "QUESTION", "WANTED", "ANSWER"], rows, indent="  ")
+        if len(found) > MOST_CHILDREN:
+            printer.line(f"  … and more: dataflow show {run.name} -o json")
 
 
 def _groups(run: Run, groups: Sequence[Group], printer: Printer) -> None:
@@ -167,6 +192,8 @@ def _show_task_run(found: Found, output: str, full: bool) -> None:
     reference = row.reference or {}
     size = f"  ({reference['serializer']}, {reference['size']:,} bytes)" if reference else ""
     facts = [("result", f"{reference.get('url', '')}{size}"), ("worker", row.worker or "")]
+    if row.state == states.PAUSED:
+        facts += [("wanted", asked(row).wants), ("answer", command_for(run.name, asked(row)))]
     facts = [(name, value) for name, value in facts if value]
     if facts:
         printer.table(["", ""], [[printer.tint(name, "soft"), value] for name, value in facts], indent="  ")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.cli import main
+from tests.cli.working import WORK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLOWS = '''"""Flows for the tests of the command line."""
@@ -196,6 +197,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "flows.py").write_text(FLOWS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def work(folder: Path) -> Path:
+    """The current folder, with `work.py` in it: flows that fail, ask and take their time."""
+    (folder / "work.py").write_text(WORK, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

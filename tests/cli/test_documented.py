@@ -66,7 +66,7 @@ def keys(data: object) -> Iterator[str]:
     if isinstance(data, dict):
         for key, value in data.items():
             yield key
-            if key not in ("parameters", "states", "result", "value", "frames"):
+            if key not in ("parameters", "states", "result", "value", "frames", "schema"):
                 yield from keys(value)
     elif isinstance(data, list):
         for item in data:
@@ -85,6 +85,10 @@ def keys(data: object) -> Iterator[str]:
         "results ls @last",
         "prune --keep-last 0 --dry-run",
         "graph flows.py:etl",
+        "retry @last -n",
+        "rerun @last -n",
+        "recover -n",
+        "recover",
     ],
 )
 def test_every_key(cli: Call, failed: Said, line: str) -> None:
@@ -94,4 +98,11 @@ def test_every_key(cli: Call, failed: Said, line: str) -> None:
 
 def test_every_key_of_an_event(cli: Call) -> None:
     found = {key for line in cli("run", "flows.py:etl", "-q", "-o", "jsonl").lines for key in keys(line)}
+    assert sorted(key for key in found if f"`{key}`" not in TEXT) == []
+
+
+@pytest.mark.parametrize("line", ["show @last", "resume @last -n", "approve @last --no-resume", "cancel @last"])
+def test_every_key_of_what_waits(cli: Call, line: str) -> None:
+    assert cli("run", "flows.py:waits").code == 6
+    found = set(keys(cli(*line.split(), "-o", "json").data))
     assert sorted(key for key in found if f"`{key}`" not in TEXT) == []

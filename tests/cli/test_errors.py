@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MISTAKES = [
     ("rn flows.py", 2, "no verb 'rn'", "did you mean 'dataflow run'?"),
-    ("zzz", 2, "no verb 'zzz'", "verbs: run, ls,"),
+    ("zzz", 2, "no verb 'zzz'", "verbs: run, resume, retry,"),
     ("run", 2, "missing argument 'FILE[:FLOW]'", "dataflow run --help"),
     ("run flow.py", 3, "file 'flow.py' does not exist", "did you mean 'flows.py'?"),
     ("run .:x", 3, "there is no file and no module '.'", "give a file"),

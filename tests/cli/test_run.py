@@ -147,8 +147,9 @@ def test_a_paused_run_has_its_own_code(cli: Call) -> None:
     assert told(said.err)[-1] == "run paused"
 
 
-def test_timeout_cancels(cli: Call, folder: Path) -> None:
-    said = cli("run", "flows.py:slow", "-p", "seconds=2", "-p", "n=40", "--timeout", "0.5")
+@pytest.mark.parametrize("executor", ["threads", "sync"])
+def test_timeout_cancels(cli: Call, folder: Path, executor: str) -> None:
+    said = cli("run", "flows.py:slow", "-p", "seconds=2", "-p", "n=40", "--timeout", "0.5", "--executor", executor)
     assert said.code == 124
     assert dataflow.get_run("@last").state.type == "Cancelled"
     assert len((folder / "ledger.txt").read_text().splitlines()) < 40

@@ -1,0 +1,130 @@
+"""How a run stands, for those who want something of it: who drives it, and what can be asked of it now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from dataflow import states
+from dataflow.cli.problems import Refused
+from dataflow.cli.reference import find
+from dataflow.owners import is_gone
+from dataflow_storage.rows import RunRow
+
+if TYPE_CHECKING:
+    from dataflow.run import Run
+
+ENDED = {
+    states.SUCCESS: "has succeeded",
+    states.FAILED: "has failed",
+    states.CANCELLED: "was cancelled",
+    states.CRASHED: "has crashed",
+}
+
+
+def find_run(reference: str, verb: str) -> Run:
+    """The run that a person means.
+
+    Raises
+    ------
+    Refused
+        They named a task of it.
+    """
+    found = find(reference)
+    if found.path is not None:
+        raise Refused(f"{verb} takes a whole run, and {reference} is a task", f"dataflow {verb} {found.run.name}")
+    return found.run
+
+
+def is_over(row: RunRow) -> bool:
+    """Whether nothing more happens to a run by itself."""
+    return row.state in states.RUN_FINAL or row.state == states.PAUSED
+
+
+def driver_of(row: RunRow) -> str:
+    """Who drives a run, for people; empty where nobody does."""
+    if row.owner is None or (row.lease_until or 0.0) <= time.time() or is_gone(row.owner):
+        return ""
+    return owner_name(row.owner)
+
+
+def owner_name(owner: str) -> str:
+    """An owner as people say it.
+
+    >>> owner_name("nimbus:4711:5f3a")
+    'process 4711 on nimbus'
+    """
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    return f"process {pid} on {host}" if pid.isdigit() else owner
+
+
+def is_put_by(row: RunRow) -> bool:
+    """Whether somebody paused the run as a whole; else it is paused since its tasks wait for answers."""
+    return row.state == states.PAUSED and "paused" in row.details
+
+
+def driven(run: Run, row: RunRow) -> Refused:
+    """The error for a run that somebody else drives."""
+    state = "running" if is_over(row) else row.state.lower()  # it was taken up at this moment
+    return Refused(
+        f"run {run.name} is {state}: {driver_of(row) or 'another process'} drives it",
+        f"dataflow show {run.name}; or stop it with dataflow cancel {run.name}",
+    )
+
+
+def check_resume(run: Run, row: RunRow, waits: int) -> None:
+    """Refuse to resume what has ended for good, and what somebody drives of whom nothing can be asked.
+
+    Parameters
+    ----------
+    run, row
+        The run and its record.
+    waits : int
+        How many of its task runs wait for a person.
+
+    Raises
+    ------
+    Refused
+        It cannot be resumed.
+    """
+    if row.state == states.SUCCESS:
+        raise Refused(f"run {run.name} has succeeded: there is nothing to resume", f"dataflow rerun {run.name}")
+    if row.state == states.FAILED and not _is_open(run):
+        raise Refused(f"run {run.name} has failed", f"dataflow retry {run.name} runs again what did not succeed")
+    if driver_of(row) and not waits:
+        raise driven(run, row)
+
+
+def _is_open(run: Run) -> bool:
+    """Whether something of a run that failed has not had its chance."""
+    from dataflow import control
+
+    return control._is_open(run)
+
+
+def check_retry(run: Run, row: RunRow, *, redone: bool) -> None:
+    """Refuse to retry what has succeeded, unless from a task that is named; and what somebody drives.
+
+    Raises
+    ------
+    Refused
+        It cannot be retried.
+    """
+    if row.state == states.SUCCESS and not redone:
+        hint = f"dataflow retry {run.name} --from TASK, or dataflow rerun {run.name} for a new run"
+        raise Refused(f"run {run.name} has succeeded: there is nothing to retry", hint)
+    if driver_of(row):
+        raise driven(run, row)
+
+
+def check_stop(run: Run, row: RunRow, verb: str) -> None:
+    """Refuse to cancel or pause what has ended.
+
+    Raises
+    ------
+    Refused
+        It has ended.
+    """
+    if row.state in states.RUN_FINAL:
+        raise Refused(f"run {run.name} {ENDED[row.state]}: there is nothing to {verb}", f"dataflow show {run.name}")
