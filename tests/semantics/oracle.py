@@ -49,9 +49,12 @@ class Oracle:
     ----------
     before : mapping
         How task runs ended when this run was driven before: successes are kept, attempts go on from their number.
+    resumed : bool
+        It goes on, and is not retried: failures are kept, too, and attempts that were made count.
     """
 
-    def __init__(self, program: Scope, before: Mapping[str, End] | None = None) -> None:
+    def __init__(self, program: Scope, before: Mapping[str, End] | None = None, *, resumed: bool = False) -> None:
+        self.resumed, self.kept = resumed, SUCCESSFUL | FAILURE if resumed else SUCCESSFUL
         self.before, self.ends, self.nodes = before or {}, dict[str, End](), list[Made]()
         self.paths, self.subflows = Counter[str](), set[str]()
         returned = self.scope(program, "", ())
@@ -94,7 +97,7 @@ class Oracle:
         if end is None:
             values = [given(arg, does.skips) for arg in args]
             end = self.run(does, before.attempts, values) if isinstance(does, Work) else self.grow(does, label, values)
-        if before.state in SUCCESSFUL:
+        if before.state in self.kept:
             end = End(before.state, end.value if before.value is None else before.value)
         self.ends[label] = end
         return end
@@ -104,7 +107,7 @@ class Oracle:
             act = work.act(base + attempt, values)
             if act in ("ok", "skip"):
                 return End(SUCCESS, work.value(values), attempt) if act == "ok" else End(SKIPPED, None, attempt)
-            if act == "fail" or attempt > work.retries:
+            if act == "fail" or attempt + (base if self.resumed else 0) > work.retries:
                 return End(FAILED, None, attempt)
         raise AssertionError
 

@@ -204,7 +204,7 @@ def test_a_cancelled_run_finishes_what_runs_and_can_be_resumed(
     release.touch()
     run.wait(PATIENCE)
     assert run.state.type == "Cancelled"
-    assert "user" in run.state.message
+    assert run.state.message.startswith("cancelled by ")
     assert ledger.counts() == {"first": 1, "waits begins": 1, "waits ends": 1}
     assert {one.path: one.state.type for one in run.task_runs}["first"] == "Success"
     assert run["last"].state.type == "Cancelled"

@@ -76,10 +76,8 @@ def test_each_state_can_be_reached_and_left_towards_an_end(table: Any) -> None:
         assert reached(state) & final, state
 
 
-def test_a_success_is_never_left() -> None:
-    assert not TASK_TRANSITIONS[states.SUCCESS]
-    assert not TASK_TRANSITIONS[states.CACHED]
-    assert not RUN_TRANSITIONS[states.SUCCESS]
+def test_a_run_that_has_ended_is_only_left_to_run_again() -> None:
+    assert all(RUN_TRANSITIONS[state] == {states.RUNNING} for state in states.RUN_FINAL)
 
 
 def test_only_pending_follows_the_end_of_a_task_run() -> None:

@@ -19,7 +19,7 @@ from dataflow.node import Flat, Walk
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Batch, Outcome
 from dataflow.plan import Plan
 from dataflow.structure import find
-from dataflow.works import Known, is_each
+from dataflow.works import Known, Memory, is_each
 from dataflow_executors.base import Fragment
 from dataflow_storage import Reference
 from tests.semantics.programs import digest
@@ -58,7 +58,7 @@ class World:
     ) -> None:
         self.past = dict(past or {})
         known = {who: Known(outcome.type, "", outcome.reference) for who, outcome in self.past.items()}
-        self.plan = Plan(graph, run="r", chains=chains, slots=slots, known=known)
+        self.plan = Plan(graph, run="r", chains=chains, slots=slots, memory=Memory(known=known))
         self.dice, self.chains, self.troubles = dice, chains, troubles
         self.now = 0.0
         self.shipped: dict[str, Any] = {}
@@ -124,7 +124,7 @@ class World:
         if self.plan.next_due is not None:
             self.now = max(self.now, self.plan.next_due)
         elif self.plan.is_paused:
-            assert set(self.plan.resume()) == self.paused
+            assert set(self.plan.resume(dict.fromkeys(self.plan.paused, ()))) == self.paused
             self.paused.clear()
         else:
             return False
