@@ -31,7 +31,7 @@ def make_job(work: Assignment, past: Past | None, control: Control) -> Job:
         grace=float(str(settings.get("tasks.grace"))),
         keyed=prune.is_keyed(work.graph),
         refresh=work.refresh,
-        generation=past.generation if past else 0,
+        anew=past.anew if past else {},
         taken_up=past is not None,
         control=control,
     )

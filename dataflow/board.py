@@ -36,6 +36,8 @@ from dataflow.works import (
     nodes_of,
 )
 
+MADE_AGAIN = "its value was not stored, and is needed"
+
 
 class Board:
     """What is known of a run.
@@ -131,6 +133,8 @@ class Board:
             known = self.memory.known.get(where)
             if known is not None and self._serves(item.node, known, item):
                 self.finish(item, known)
+            elif known is not None:
+                self.note(*where, Known(states.PENDING, MADE_AGAIN))
             elif where in self.memory.due:
                 item.status = HELD
                 self.delayed.append((where, item))
@@ -175,6 +179,8 @@ class Board:
             stored = later and followed and consumed and not pointed and not part.returned
         if stored:
             self.learn_child(group, part, index, known)
+        else:
+            self.note(*where, Known(states.PENDING, MADE_AGAIN))
 
     def try_open(self, group: Group) -> None:
         """Open a group whose width is known without measuring: by its lists, and by the maps that it walks."""

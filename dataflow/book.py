@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dataflow import settings, states
 from dataflow.assignment import Assignment
 from dataflow.dispatch import News
 from dataflow.events import Event, TaskEvent
-from dataflow.failure import Failure
+from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
 from dataflow.recorder import Recorder
 from dataflow.recovery import RETRIED, TAKEN_UP, Past, Reopening, lease_seconds
 from dataflow.scribe import Scribe
 from dataflow.session import Control
 from dataflow_storage.rows import OrderRow
+
+NOT_BUILT = "the flow does not come to it any more"
 
 
 class Book:
@@ -38,6 +40,7 @@ class Book:
 
     def __init__(self, work: Assignment, control: Control, heard: Callable[[OrderRow | Exception], None]) -> None:
         self.state, self.message = work.before, ""
+        self._before = work.before
         self.details = dict(work.details)
         self.recorder = Recorder()
         self._hooks = Hooks(work.hooks, work.view, self.recorder, control)
@@ -53,6 +56,7 @@ class Book:
         self.flush_seconds = float(str(settings.get("runs.flush")))
         self.flushed = time.monotonic()
         self._positions = 0
+        self._reopened: list[tuple[str, int]] = []
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
@@ -75,7 +79,8 @@ class Book:
 
         How it is taken up is written down with that: a driver after this one must know it.
         """
-        self.recorder.know(past.recorded, past.listed)
+        self.recorder.know(past.recorded, past.listed, past.widths)
+        self._reopened = [who for who in past.recorded if who not in past.known]
         message = RETRIED if past.retried else TAKEN_UP
         for (path, index), state in past.recorded.items():
             who = path, index
@@ -90,9 +95,16 @@ class Book:
             )
         if how.retry:
             self.details["retried"] = time.time()
+            self.details["retries"] = int(str(self.details.get("retries") or 0)) + 1
         if how.anew:
             self.details["anew"] = how.anew
         self.recorder.set_columns({"details": dict(self.details)})
+
+    def leave_out(self) -> None:
+        """What was pending once more and never came: a subflow takes another way now."""
+        for path, index in self._reopened:
+            if self.recorder.state_of(path, index) == states.PENDING:
+                self.record(TaskEvent(path, index, states.SKIPPED, time.time(), message=NOT_BUILT))
 
     def begin_again(self) -> None:
         """The plan is made anew: its nodes come once more."""
@@ -118,9 +130,24 @@ class Book:
         """A line about the run."""
         self.recorder.add_log(time.time(), level, message)
 
-    def log_failure(self, failure: Failure) -> None:
-        """What broke the driver."""
+    def break_off(self, error: BaseException, unfinished: Sequence[tuple[str, int]], *, begun: bool) -> None:
+        """Something broke the driver itself: what was running ends with it, and the run.
+
+        A run that was to go on, and of which nothing has begun, is as it was.
+        """
+        failure = describe(error)
         self.log(logging.CRITICAL, failure["full"])
+        aborted = isinstance(error, KeyboardInterrupt)
+        state, why = (states.CANCELLED, "stopped at once") if aborted else (states.CRASHED, "the driver broke")
+        for path, index in unfinished:
+            if aborted or self.recorder.state_of(path, index) == states.RUNNING:
+                self.recorder.add(TaskEvent(path, index, state, time.time(), message=why))
+        if self.state in states.RUN_FINAL:
+            return
+        message = f"{why} by the user" if aborted else f"{why}: {one_line(failure)}"
+        if not begun and self._before in (states.PAUSED, states.CANCELLED, states.FAILED):
+            state, message = self._before, f"could not go on: {one_line(failure)}"
+        self.enter(state, message, ended=None if state == states.PAUSED else time.time())
 
     @property
     def is_due(self) -> bool:

@@ -10,10 +10,11 @@ from logging import WARNING
 from dataflow import canonical, keys, states
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
-from dataflow.events import LogLine, label
+from dataflow.events import NO_INDEX, LogLine, label
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
 from dataflow.owners import is_gone, owner
+from dataflow.result_keys import wanted_generation
 from dataflow.session import Session
 from dataflow.structure import replace
 from dataflow_storage import Entry, Reference, StoreUnavailable
@@ -69,10 +70,11 @@ def structure(unit: Unit) -> bytes | None:
     return keys.structure(unit.definition, [*unit.args, *unit.kwargs.values()], lambda value: _special(unit, value))
 
 
-def is_refreshed(session: Session, name: str, path: str) -> bool:
-    """Whether the run was told to make a task, or what stands at a path, anew."""
+def is_refreshed(session: Session, name: str, path: str, index: int = NO_INDEX) -> bool:
+    """Whether the run was told to make a task, or what stands at a path, anew: when it began, or by a retry."""
     refresh = session.job.refresh
-    return refresh is True or (refresh is not False and bool({name, path} & set(refresh)))
+    told = refresh is True or (refresh is not False and bool({name, path} & set(refresh)))
+    return told or wanted_generation(session.job.anew, path, index) > 0
 
 
 def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: bool = False) -> Outcome | None:
@@ -88,7 +90,7 @@ def look(session: Session, unit: Unit, key: Key, *, trust: bool = False, fresh: 
         Somebody may have come to an end just now.
     """
     unit.key_made = key
-    if is_refreshed(session, unit.definition.name, unit.path):
+    if is_refreshed(session, unit.definition.name, unit.path, unit.index):
         unit.why = "the run was told to refresh it"
         return None
     entry = session.cache.find(key.folder, key.hex, fresh=fresh)

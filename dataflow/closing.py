@@ -64,10 +64,10 @@ def close(
             return False
         recorder = Recorder()
         rows = {(one.path, one.idx): one.state for one in runs.task_runs(run_id)}
-        recorder.know(rows, runs.counts(run_id))
+        recorder.know(rows, runs.counts(run_id), {})
         now = time.time()
         for node in runs.nodes(run_id) if state != states.PAUSED else ():
-            whole = node.kind != "map" or node.width is None or (node.path, NO_INDEX) in rows
+            whole = node.kind != "map" or node.width is None
             for index in (NO_INDEX,) if whole else range(node.width or 0):
                 before = rows.get((node.path, index), states.PENDING)
                 ends = before not in states.FINAL if state == states.CANCELLED else before == states.RUNNING

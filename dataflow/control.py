@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from dataflow import asking, closing, orders, states
 from dataflow.assignment import Assignment
@@ -26,7 +26,7 @@ from dataflow.owners import is_gone
 from dataflow.patience import patiently
 from dataflow.places import choose_executor
 from dataflow.preview import NodePreview, preview
-from dataflow.recovery import RESUME, Reopening, claim
+from dataflow.recovery import RESUME, Reopening, answers_to, asking_number, claim
 from dataflow.result_keys import split_key
 from dataflow.selection import reopening
 from dataflow.signals import Answers
@@ -47,20 +47,30 @@ def person() -> str:
 
 def resume(run: Driven, executor: object, *, as_recorded: bool) -> bool:
     """See `Run.resume`. Whether it is to be driven here; else its driver was told."""
-    row = run.record
-    if row.state == states.SUCCESS:
-        raise RunNotResumable(run.name, row.state, "there is nothing to resume.")
-    if row.state == states.FAILED and not _is_open(run):
-        raise RunNotResumable(run.name, row.state, "retry it: run.retry() runs again what did not succeed.")
-    by_person = row.state == states.PAUSED and "paused" in row.details
-    answers = {} if by_person else _approve_all(run, waited=row.state == states.PAUSED)
-    elsewhere = run._driver is None or run._driver.finished.is_set()
-    if elsewhere and not answers and _is_driven(run, row):
-        raise RunNotResumable(run.name, row.state, f"{row.owner} drives it, and nothing in it waits for a person.")
-    if _tell(run, Order(what=orders.RESUME, by=person(), answers=answers)):
-        return False
-    take_up(run, RESUME, executor, as_recorded=as_recorded, epoch=row.epoch)
-    return True
+    while True:
+        here = run._driver is not None and not run._driver.finished.is_set()
+        row = run.record
+        if row.state == states.SUCCESS:
+            raise RunNotResumable(run.name, row.state, "there is nothing to resume.")
+        if row.state == states.FAILED and not _is_open(run):
+            raise RunNotResumable(run.name, row.state, "retry it: run.retry() runs again what did not succeed.")
+        by_person = row.state == states.PAUSED and "paused" in row.details
+        answers = {} if by_person else _approve_all(run, waited=row.state == states.PAUSED)
+        if not here and not answers and _is_driven(run, row):
+            raise RunNotResumable(run.name, row.state, f"{row.owner} drives it, and nothing in it waits for a person.")
+        if not _tell(run, Order(what=orders.RESUME, by=person(), answers=answers)):
+            take_up(run, RESUME, executor, as_recorded=as_recorded)
+            return True
+        if not here:
+            return False
+        run.wait()  # it may have been pausing just then, and not have heard
+        after = run.record
+        if after.state != states.PAUSED or not ("paused" in after.details or _answered(run, _waiting(run))):
+            return False
+
+
+def _waiting(run: Driven) -> list[TaskRunRow]:
+    return run._store.task_runs(run.id, states=[states.PAUSED])
 
 
 def _is_open(run: Driven) -> bool:
@@ -181,7 +191,9 @@ def plan(run: Driven, from_: str | Sequence[str], only: str | Sequence[str], *, 
     """See `Run.plan`."""
     row = run.record
     if not retry:
-        return preview(row, run._store, run._results, RESUME)
+        asks = row.state == states.PAUSED and "paused" not in row.details
+        plain = [one for one in _waiting(run) if asks and asking.WANTED not in (one.details or {})]
+        return preview(row, run._store, run._results, RESUME, frozenset((one.path, one.idx) for one in plain))
     try:
         graph: Graph | None = graph_of(run, row, as_recorded=False)
     except (CodeGone, CodeChanged):  # the record has to do: it does not know which child follows which
@@ -350,7 +362,7 @@ def _asked(run: Driven, task: str) -> list[TaskRunRow]:
 
 def _approve_all(run: Driven, *, waited: bool) -> dict[Who, Answers]:
     """Approve what waits for a person and needs no value."""
-    rows = run._store.task_runs(run.id, states=[states.PAUSED])
+    rows = _waiting(run)
     plain = [row for row in rows if asking.WANTED not in (row.details or {})]
     if waited and rows and not plain and not _answered(run, rows):
         first = rows[0]
@@ -362,8 +374,9 @@ def _approve_all(run: Driven, *, waited: bool) -> dict[Who, Answers]:
 
 def _answered(run: Driven, rows: Sequence[TaskRunRow]) -> bool:
     """Whether one of these was answered, and nobody has gone on with it yet."""
-    answers = {(answer.path, answer.idx, answer.attempt) for answer in run._store.answers(run.id)}
-    return any((row.path, row.idx, row.attempt) in answers for row in rows)
+    record = run.record
+    answers = answers_to(record, run._store)
+    return any(asking_number(record, row) in answers.get((row.path, row.idx), {}) for row in rows)
 
 
 def _question(row: TaskRunRow) -> str:
@@ -374,16 +387,16 @@ def _question(row: TaskRunRow) -> str:
 
 def _answer(run: Driven, row: TaskRunRow, value: object, *, given: bool, must_win: bool) -> Answers:
     """Answer one task run; all that was ever given to it."""
+    number = asking_number(run.record, row)
     token = uuid.uuid4().hex
     wanted = asking.WANTED in (row.details or {})
     stands = patiently(
         lambda: run._store.answer(
-            run.id, row.path, row.idx, row.attempt, by=person(), token=token, value=[wanted, value], given=given
+            run.id, row.path, row.idx, number, by=person(), token=token, value=[wanted, value], given=given
         )
     )
     if must_win and stands.token != token:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stands.time))
         raise NothingAsked(label(row.path, row.idx), f"{stands.by} has answered already, at {when}.")
-    all_ = [answer for answer in run._store.answers(run.id) if (answer.path, answer.idx) == (row.path, row.idx)]
-    pairs = [cast("Sequence[object]", answer.value) for answer in all_ if answer.given]
-    return tuple((bool(asked), one) for asked, one in pairs)
+    given_so_far = answers_to(run.record, run._store).get((row.path, row.idx), {})
+    return tuple(each for pairs in given_so_far.values() for each in pairs)

@@ -19,7 +19,6 @@ from dataflow.beginning import make_job, make_plan
 from dataflow.book import Book
 from dataflow.definition import Definition
 from dataflow.events import Event, Expanded, Packed, TaskEvent
-from dataflow.failure import describe, one_line
 from dataflow.fetching import fetched
 from dataflow.losses import blamed, portable, reason
 from dataflow.orders import Order
@@ -35,6 +34,7 @@ logger = logging.getLogger("dataflow")
 GRACE_SECONDS = 2.0
 LOOK_SECONDS = 5.0  # to wait for the record to be up to date, where somebody looks at it
 WAITING = "Waiting: "
+SHORT_SECONDS = 5.0  # for a scheduler that was never there: a wrong address should be told soon
 MOST_BEGINNINGS = 5  # with lost schedulers and without progress, one after the other
 
 
@@ -151,7 +151,7 @@ class Driver:
     def _start(self) -> None:
         """Start the executor; wait for a scheduler that was there before."""
         patient = self.fragments > 0 or self.work.patient
-        patience = float(str(settings.get("runs.patience"))) if patient else 0.0
+        patience = float(str(settings.get("runs.patience"))) if patient else SHORT_SECONDS
         standby.start(self.work.executor, self._receive, patience, self._wait_for_scheduler)
         if self.book.message.startswith(WAITING):
             self.book.say("")
@@ -357,6 +357,8 @@ class Driver:
             self._finish(states.SUCCESS)
 
     def _finish(self, state: str, message: str = "") -> None:
+        if self._plan.is_done:
+            self.book.leave_out()
         # The outputs that only the executor has must be here before the record says that the run is done.
         deadline = time.monotonic() + GRACE_SECONDS
         while self._plan.in_flight and not self._control.cancelled and time.monotonic() < deadline:
@@ -369,28 +371,24 @@ class Driver:
             self.book.enter(state, message, ended=None if state == states.PAUSED else time.time())
 
     def _end_broken(self, error: BaseException) -> None:
-        failure = describe(error)
-        self.book.log_failure(failure)
-        aborted = isinstance(error, KeyboardInterrupt)
-        for path, index in list(self._plan.unfinished()) if self.fragments else ():
-            before = self.book.recorder.state_of(path, index)
-            if aborted or before == states.RUNNING:
-                type, message = (
-                    (states.CANCELLED, "stopped at once") if aborted else (states.CRASHED, "the driver broke")
-                )
-                self.book.recorder.add(TaskEvent(path, index, type, time.time(), message=message))
+        unfinished = list(self._plan.unfinished()) if self.fragments else []
         for seq in self._obeyed:
             self.book.recorder.carried_out(seq)
-        if self.book.state not in states.RUN_FINAL:
-            self.book.enter(
-                states.CANCELLED if aborted else states.CRASHED,
-                "stopped at once by the user" if aborted else f"the driver broke: {one_line(failure)}",
-                ended=time.time(),
-            )
+        self.book.break_off(error, unfinished, begun=self.fragments > 0)
 
     def flush(self) -> None:
         """Have everything so far on record: somebody is about to read it."""
         self.book.flush(wait=LOOK_SECONDS)
+
+    def _unheard_stop(self) -> Order | None:
+        """What somebody told the driver while it was ending: a run that has just paused can still be cancelled."""
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return None
+            if isinstance(message, Order) and message.what in orders.STOPS:
+                return message
 
     def _close(self) -> None:
         try:
@@ -402,8 +400,9 @@ class Driver:
             if self._pruner is not None:
                 self._pruner.tidy()
             self.book.close()
-            if self._gave_in and self._stop is not None:
-                closing.stop(self.work.runs, self.work.run_id, self._stop)
+            late = self._stop if self._gave_in else self._unheard_stop()
+            if late is not None and self.book.lost is None:
+                closing.stop(self.work.runs, self.work.run_id, late)
         except Exception as error:
             self.error = self.error or error
         finally:

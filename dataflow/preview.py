@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dataflow import states
 from dataflow.recovery import Reopening, recall
+from dataflow.works import Who
 from dataflow_storage import ResultStore, RunStore
 from dataflow_storage.rows import NodeRow, RunRow
 
@@ -34,11 +35,13 @@ class NodePreview:
     waits: int
 
 
-def preview(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening) -> list[NodePreview]:
-    """What would run, by node, in the order of the graph. Operators on nodes are left out."""
+def preview(
+    run: RunRow, runs: RunStore, results: ResultStore, how: Reopening, approved: frozenset[Who] = frozenset()
+) -> list[NodePreview]:
+    """What would run, by node, in the order of the graph; `approved` would be. Operators on nodes are left out."""
     past = recall(run, runs, results, how)
     kept = Counter(path for path, _ in past.known)
-    waits = Counter(path for (path, _), due in past.due.items() if due is None)
+    waits = Counter(path for (path, index), due in past.due.items() if due is None and (path, index) not in approved)
     nodes = runs.nodes(run.id)
     return [_node(node, kept[node.path], waits[node.path]) for node in nodes if node.kind != "internal"]
 

@@ -9,6 +9,7 @@ twice.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,6 +28,7 @@ class Recorder:
     def __init__(self) -> None:
         self._current: dict[tuple[str, int], str] = {}
         self._listed: set[str] = set()
+        self._widths: dict[str, int] = {}
         self.ended = 0
         self._written: set[str] = set()
         self._clear()
@@ -60,7 +62,7 @@ class Recorder:
                     "position": position,
                     "task": node.name,
                     "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
-                    "width": node.width,
+                    "width": self._widths.get(node.path) if node.width is None else node.width,
                     "upstream": [up.path for up in node.upstream],
                     "details": {
                         "tags": list(node.definition.tags),
@@ -85,9 +87,14 @@ class Recorder:
         if whole is not None:
             self._counts[path, whole] -= 1
             self._listed.discard(path)
-        if path not in self._listed:
-            self._counts[path, states.PENDING] += width
-            self._listed.add(path)
+        before = self._widths.get(path, 0) if path in self._listed else 0
+        self._widths[path] = width
+        self._listed.add(path)
+        self._counts[path, states.PENDING] += max(0, width - before)
+        for index in range(width, before):
+            if self.state_of(path, index) in states.FINAL:
+                self._add_state(TaskEvent(path, index, states.PENDING, time.time()))
+            self._add_state(TaskEvent(path, index, states.SKIPPED, time.time(), message="the map has become narrower"))
 
     def add(self, event: Event) -> bool:
         """Record an event. False where it is not new, or not legal."""
@@ -109,6 +116,12 @@ class Recorder:
 
     def _add_state(self, event: TaskEvent) -> bool:
         who = event.path, event.index
+        if event.index == NO_INDEX and event.path in self._widths:  # a map ends as a whole that had children once
+            added = False
+            for index in range(self._widths[event.path]):
+                if self.state_of(event.path, index) not in states.FINAL:
+                    added = self._add_state(event._replace(index=index)) or added
+            return added
         before = self._current.get(who, states.PENDING)
         if event.type not in states.TASK_TRANSITIONS[before]:
             if not (before in states.FINAL or event.type == before):
@@ -182,10 +195,11 @@ class Recorder:
             self.size += 1
             self._run = {**(self._run or {}), **columns}
 
-    def know(self, recorded: Mapping[tuple[str, int], str], listed: Iterable[str]) -> None:
-        """What is on record already: the state's name of each task run, and nodes whose task runs are counted."""
+    def know(self, recorded: Mapping[tuple[str, int], str], listed: Iterable[str], widths: Mapping[str, int]) -> None:
+        """What is on record already: the state's name of each task run, nodes whose task runs are counted, widths."""
         self._current.update(recorded)
         self._listed.update(listed)
+        self._widths.update(widths)
 
     def carried_out(self, order: int) -> None:
         """An order on record was carried out; the rows gathered now are what came of it."""

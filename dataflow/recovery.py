@@ -6,7 +6,6 @@ Resume, retry and recovery differ only in what of that they take as known. The r
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from dataflow import settings, states
 from dataflow.events import NO_INDEX, label
 from dataflow.owners import is_gone, owner
 from dataflow.patience import patiently
-from dataflow.result_keys import split_key
+from dataflow.result_keys import split_key, wanted_generation
 from dataflow.signals import Answers
 from dataflow.works import Known, Memory, Who
 from dataflow_storage import Reference, ResultStore, RunStore
@@ -26,6 +25,7 @@ from dataflow_storage.runs import RunHeld
 NOT_NEEDED = "nobody needs it: what follows is there already"
 RETRIED = "retried"
 TAKEN_UP = "taken up again"
+ROUND = 1 << 20  # more attempts than a task run has between two retries of its run
 # What a retry runs again, and a resume does not: it had its chance.
 SPENT = frozenset({states.FAILED, states.TIMED_OUT, states.TRIGGER_FAILED})
 
@@ -108,8 +108,10 @@ class Past(Memory):
         Task runs that did not run since what would have used them was there: that may be otherwise now.
     listed : frozenset
         Paths of the nodes on record.
-    generation : int
-        How often the run was retried from what had succeeded.
+    anew : mapping
+        From which generation on a result counts, by path or label.
+    widths : mapping
+        How many children maps on record have.
     retried : bool
         With a new budget.
     """
@@ -118,14 +120,17 @@ class Past(Memory):
     found: Mapping[Who, Known]
     unneeded: frozenset[Who]
     listed: frozenset[str]
-    generation: int
+    anew: Mapping[str, int]
+    widths: Mapping[str, int]
     retried: bool
 
 
 def recall(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening = RESUME) -> Past:
     """Read what is known of a run."""
-    rows = {(row.path, row.idx): row for row in runs.task_runs(run.id)}
     nodes = runs.nodes(run.id)
+    widths = {node.path: node.width for node in nodes if node.kind == "map" and node.width is not None}
+    # A map that once ended as a whole has children since: they stand for it.
+    rows = {(row.path, row.idx): row for row in runs.task_runs(run.id) if row.idx != NO_INDEX or row.path not in widths}
     unneeded = frozenset(who for who, row in rows.items() if row.state == states.SKIPPED and row.message == NOT_NEEDED)
     known = {who: _known(row) for who, row in rows.items() if who not in unneeded and _stays(who, row, how)}
     for who in _reopened(nodes, known, rows):
@@ -141,12 +146,13 @@ def recall(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening = R
         known=_there({**known, **found}, results),
         found=found,
         attempts={who: row.attempt for who, row in rows.items()},
-        failures={} if how.retry else _failures(run.id, runs, open_),
+        failures={} if how.retry else _failures(run, runs, open_),
         due=_due(open_, resumed, retry=how.retry),
         resumed=resumed,
         unneeded=unneeded,
         listed=frozenset(runs.counts(run.id)),
-        generation=max(anew.values(), default=0),
+        anew=anew,
+        widths=widths,
         retried=how.retry,
     )
 
@@ -216,41 +222,37 @@ def _committed(
                 yield (path, index), Known(states.SUCCESS, "committed before", single)
 
 
-def wanted_generation(anew: Mapping[str, int], path: str, index: int) -> int:
-    """From which generation on a result of a task run counts: its own, its node's, or those of subflows around it.
-
-    >>> wanted_generation({"route": 2}, "route/big", 3), wanted_generation({"clean[3]": 1}, "clean", 4)
-    (2, 0)
-    """
-    if not anew:
-        return 0
-    wanted = anew.get(label(path, index), 0)
-    while path:
-        wanted = max(wanted, anew.get(path, 0), anew.get(path.rpartition("[")[0], 0))
-        path = path.rpartition("/")[0]
-    return wanted
-
-
 # What waited --------------------------------------------------------------------------------------------------------
 
 
-def _answered(run: RunRow, runs: RunStore, rows: Mapping[Who, TaskRunRow], how: Reopening) -> dict[Who, Answers]:
-    """What a person has let go on, since the last retry of the run, with what was given."""
-    since = math.inf if how.retry else float(str(run.details.get("retried") or 0.0))
-    attempts: dict[Who, set[int]] = {}
-    given: dict[Who, list[tuple[bool, object]]] = {}
+def asking_number(run: RunRow, row: TaskRunRow) -> int:
+    """Which asking of a task run an answer is to: its attempt, after so many retries of the run."""
+    return int(str(run.details.get("retries") or 0)) * ROUND + row.attempt
+
+
+def answers_to(run: RunRow, runs: RunStore) -> dict[Who, dict[int, Answers]]:
+    """The answers since the last retry of the run: by task run and asking, what was given."""
+    found: dict[Who, dict[int, Answers]] = {}
     for answer in runs.answers(run.id):
-        who = answer.path, answer.idx
-        if who in rows and (answer.time >= since or rows[who].state == states.PAUSED):
-            attempts.setdefault(who, set()).add(answer.attempt)
-            if answer.given:
-                wanted, value = cast("Sequence[object]", answer.value)
-                given.setdefault(who, []).append((bool(wanted), value))
-    return {
-        who: tuple(given.get(who, ()))
-        for who, answered in attempts.items()
-        if rows[who].state != states.PAUSED or rows[who].attempt in answered
-    }
+        if answer.attempt // ROUND == int(str(run.details.get("retries") or 0)):
+            wanted, value = cast("Sequence[object]", answer.value)
+            found.setdefault((answer.path, answer.idx), {})[answer.attempt] = (
+                ((bool(wanted), value),) if answer.given else ()
+            )
+    return found
+
+
+def _answered(run: RunRow, runs: RunStore, rows: Mapping[Who, TaskRunRow], how: Reopening) -> dict[Who, Answers]:
+    """What a person has let go on, with all that was given."""
+    found: dict[Who, Answers] = {}
+    for who, answers in answers_to(run, runs).items():
+        row = rows.get(who)
+        if row is None:
+            continue
+        # What waits needs the answer to its latest question; what went on before keeps what it was told.
+        if asking_number(run, row) in answers if row.state == states.PAUSED else not how.retry:
+            found[who] = tuple(each for given in answers.values() for each in given)
+    return found
 
 
 def _due(rows: Mapping[Who, TaskRunRow], resumed: Mapping[Who, Answers], *, retry: bool) -> dict[Who, float | None]:
@@ -264,13 +266,13 @@ def _due(rows: Mapping[Who, TaskRunRow], resumed: Mapping[Who, Answers], *, retr
     return due
 
 
-def _failures(run_id: str, runs: RunStore, rows: Mapping[Who, TaskRunRow]) -> dict[Who, int]:
-    """How many attempts of each have failed, since it was last retried by a person."""
+def _failures(run: RunRow, runs: RunStore, rows: Mapping[Who, TaskRunRow]) -> dict[Who, int]:
+    """How many attempts of each have failed, since the run was last retried by a person."""
+    since = float(str(run.details.get("retried") or 0.0))
     failures: dict[Who, int] = {}
     for who, row in rows.items():
         if row.attempt > 1 or (row.attempt == 1 and row.state != states.RUNNING):
-            count = 0
-            for change in runs.transitions(run_id, path=who[0], idx=who[1]):
-                count = 0 if change.message == RETRIED else count + (change.state == states.RETRYING)
-            failures[who] = min(count, row.attempt)
+            changes = runs.transitions(run.id, path=who[0], idx=who[1])
+            failed = sum(change.state == states.RETRYING and change.time >= since for change in changes)
+            failures[who] = min(failed, row.attempt)
     return failures

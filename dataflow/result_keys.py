@@ -6,6 +6,7 @@ A run that is retried from a task that had succeeded begins a new generation; wh
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from dataflow.events import NO_INDEX, label
 
@@ -32,3 +33,18 @@ def split_key(key: str) -> tuple[str, int, int]:
     assert found is not None
     index = NO_INDEX if found["index"] is None else int(found["index"])
     return found["path"], index, int(found["generation"] or 0)
+
+
+def wanted_generation(anew: Mapping[str, int], path: str, index: int) -> int:
+    """From which generation on a result of a task run counts: its own, its node's, or those of subflows around it.
+
+    >>> wanted_generation({"route": 2}, "route/big", 3), wanted_generation({"clean[3]": 1}, "clean", 4)
+    (2, 0)
+    """
+    if not anew:
+        return 0
+    wanted = anew.get(label(path, index), 0)
+    while path:
+        wanted = max(wanted, anew.get(path, 0), anew.get(path.rpartition("[")[0], 0))
+        path = path.rpartition("/")[0]
+    return wanted

@@ -20,7 +20,7 @@ from dataflow.events import NO_INDEX, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
-from dataflow.result_keys import join_key
+from dataflow.result_keys import join_key, wanted_generation
 from dataflow.session import Job, Session
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def meta_of(session: Session, unit: Unit) -> dict[str, object]:
         "index": None if unit.index == NO_INDEX else unit.index,
         "attempt": unit.attempt,
         "code": unit.definition.code,
+        **({"generation": session.job.generation} if session.job.anew else {}),
     }
 
 
@@ -178,8 +179,10 @@ def find_target(session: Session, unit: Unit) -> Outcome | None:
     reference = session.job.store.find_target(path)
     made_by = {} if reference is None else session.job.store.target_meta(path)
     unit.why = keys.stale(made_by, key, keys.rule_of(unit.definition).expires, time.time())
+    since = wanted_generation(session.job.anew, unit.path, unit.index)
     same_run = made_by.get("run") == session.job.run_id and made_by.get("path") == unit.path
-    if not unit.why and not same_run and cached.is_refreshed(session, unit.definition.name, unit.path):
+    same_run = same_run and int(str(made_by.get("generation") or 0)) >= since
+    if not unit.why and not same_run and cached.is_refreshed(session, unit.definition.name, unit.path, unit.index):
         unit.why = "the run was told to refresh it"
     if reference is None or (unit.why and not same_run):
         return None

@@ -84,8 +84,8 @@ class Job:
         Some task of the run is cached or has a target, so that it matters what values count as.
     refresh : bool or tuple of str
         What must not be taken from the cache: all, or tasks by name or path.
-    generation : int
-        How often the run was retried from a task that had succeeded: its results lie apart from those before.
+    anew : mapping
+        From which generation on a result of the run counts, by path or label.
     taken_up : bool
         An earlier driver worked on the run, and what it began may have been committed with other borders.
     control : Control
@@ -103,9 +103,14 @@ class Job:
     grace: float
     keyed: bool = False
     refresh: bool | tuple[str, ...] = False
-    generation: int = 0
+    anew: Mapping[str, int] = field(default_factory=dict)
     taken_up: bool = False
     control: Control = field(default_factory=Control)
+
+    @property
+    def generation(self) -> int:
+        """How often the run was retried from a task that had succeeded: its results lie apart from those before."""
+        return max(self.anew.values(), default=0)
 
 
 class Session:

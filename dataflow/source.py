@@ -121,6 +121,8 @@ def difference(graph: Graph, recorded: Sequence[NodeRow]) -> str | None:
     Compared are the nodes that a flow's body makes: their paths, tasks, kinds, widths and upstreams. What deferred
     subflows made is built again from what they are given.
     """
+    if not recorded:  # its driver died before it had put down anything
+        return None
     subflows = {row.path for row in recorded if row.details.get("builds")}
     before = {row.path: row for row in recorded if not _is_within(row.path, subflows)}
     for node in graph.nodes:
