@@ -193,12 +193,17 @@ def plan(run: Driven, from_: str | Sequence[str], only: str | Sequence[str], *, 
     if not retry:
         asks = row.state == states.PAUSED and "paused" not in row.details
         plain = [one for one in _waiting(run) if asks and asking.WANTED not in (one.details or {})]
-        return preview(row, run._store, run._results, RESUME, frozenset((one.path, one.idx) for one in plain))
+        return plan_to_resume(run, frozenset((one.path, one.idx) for one in plain))
     try:
         graph: Graph | None = graph_of(run, row, as_recorded=False)
     except (CodeGone, CodeChanged):  # the record has to do: it does not know which child follows which
         graph = None
     return preview(row, run._store, run._results, reopening(row, run._store, graph, from_, only))
+
+
+def plan_to_resume(run: Driven, approved: frozenset[Who]) -> list[NodePreview]:
+    """What would run if these task runs were approved and the run went on."""
+    return preview(run.record, run._store, run._results, RESUME, approved)
 
 
 def _arguments(run: Driven, row: RunRow) -> dict[str, object] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -62,8 +61,8 @@ def command(
     if not no_resume and not standing.driver_of(run.record):
         check_graph(run, as_recorded=as_recorded)  # before the answer stands: somebody may want to mend the code first
     if dry_run:
-        rows = previews.released(run.plan(retry=False), Counter(one.row.path for one in asked))
-        return previews.tell(run.name, rows, showing.output)
+        approved = frozenset((one.row.path, one.row.idx) for one in asked)
+        return previews.tell(run.name, control.plan_to_resume(run, approved), showing.output)
     for one in asked:
         try:
             control.approve(run, one.label, answer, given=value is not None)

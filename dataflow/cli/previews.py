@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -53,13 +52,3 @@ def _table(rows: Sequence[NodePreview], verb: str) -> None:
     rest = [f"keep {kept:,}"] if kept else []
     rest += [f"{waits:,} wait{'s' if waits == 1 else ''} for a person"] if waits else []
     printer.line(f"would {verb} {several(runs, 'task run')}{more}{''.join(f', {one}' for one in rest)}")
-
-
-def released(rows: Sequence[NodePreview], approved: Mapping[str, int]) -> list[NodePreview]:
-    """The same where so many task runs of these nodes do not wait any more, but run."""
-    return [
-        replace(row, runs=(row.runs or 0) + approved[row.path], waits=row.waits - approved[row.path])
-        if row.path in approved
-        else row
-        for row in rows
-    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -46,8 +45,7 @@ def command(run: str, executor: str | None, as_recorded: bool, dry_run: bool, sh
         raise _unanswered(found)
     if dry_run:
         check_graph(found, as_recorded=as_recorded)
-        approved = Counter(one.row.path for one in plain if not one.answered)
-        return previews.tell(found.name, previews.released(found.plan(retry=False), approved), showing.output)
+        return previews.tell(found.name, found.plan(retry=False), showing.output)
     return drive(lambda: _begin(found, executor, as_recorded, plain), showing, earlier=found, note="resumed")
 
 
