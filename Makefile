@@ -1,6 +1,6 @@
 # The same few targets serve people and CI. Each sets itself up from nothing: it makes .venv, gets uv into it and
 # installs the project editable. Once set up, nothing here needs a network until pyproject.toml changes.
-#   make demo   make test   make lint   make docs   make notebooks   make bench   make format   make clean
+#   make demo   make test   make lint   make docs   make notebooks   make bench   make chaos   make format   make clean
 
 PYTHON ?= python3
 V := .venv
@@ -11,7 +11,7 @@ RUN := env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME -u UV_PYTH
 INSTALL := $(RUN) $(PY) -m uv pip install --quiet --python $(PY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs notebooks lint format bench clean
+.PHONY: help demo test docs notebooks lint format bench chaos clean
 
 help:
 	@sed -n '3s/^#   /targets: /p' Makefile
@@ -64,6 +64,13 @@ format: $(V)/dev.stamp
 
 bench: $(V)/dev.stamp
 	@$(RUN) $(PY) benchmarks/run.py
+
+# Everything dies: at random, by SEED, and at durable steps. COUNT drivers do, of all others in proportion; 300 take an hour.
+SEED ?= 1
+COUNT ?= 300
+chaos: $(V)/dev.stamp
+	@$(RUN) $(PY) tests/chaos/writers.py --seconds $(COUNT) --processes 8
+	@$(RUN) $(PY) -m tests.chaos.chaos --seed $(SEED) --count $(COUNT)
 
 clean:
 	@rm -rf $(V) build dist flights-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
