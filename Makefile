@@ -43,8 +43,10 @@ demo: $(V)/demo.stamp
 	@$(RUN) $(PY) examples/flights.py
 
 # Tests and doctests; the documents and the notebooks have targets of their own. T=path::name runs only that.
+# Most tests wait for processes of their own, so that two at a time take little more than half the time.
 test: $(V)/dev.stamp $(V)/azurite.stamp
-	@$(RUN) $(PY) -m pytest $(if $(T),$(T),--ignore=tests/test_docs.py --ignore=tests/test_notebooks.py)
+	@$(RUN) $(PY) -m pytest $(if $(T),$(T),--numprocesses=auto --maxprocesses=4 --dist=loadfile \
+	--ignore=tests/test_docs.py --ignore=tests/test_notebooks.py)
 
 docs: $(V)/dev.stamp
 	@$(RUN) $(PY) -m pytest tests/test_docs.py
@@ -71,6 +73,7 @@ COUNT ?= 300
 chaos: $(V)/dev.stamp
 	@$(RUN) $(PY) tests/chaos/writers.py --seconds $(COUNT) --processes 8
 	@$(RUN) $(PY) -m tests.chaos.chaos --seed $(SEED) --count $(COUNT)
+	@$(RUN) DATAFLOW_LOCKED=30 $(PY) -m pytest tests/semantics/test_outages.py
 
 clean:
 	@rm -rf $(V) build dist flights-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -85,7 +85,7 @@ class Case:
         for each in self.committed():
             self.kept.setdefault(each, time.time())
 
-    def committed(self) -> dict[str, float]:
+    def committed(self, ended_well: frozenset[str] = states.SUCCESSFUL) -> dict[str, float]:
         """Task runs that have ended well on record, or whose results lie in the store: labels, and since when."""
         if not (self.folder / "runs.db").exists():
             return {}
@@ -96,7 +96,7 @@ class Case:
             run, results = rows[0], ResultStore(self.folder / "results")
             found = {
                 label(row.path, row.idx): row.ended or row.time or 0.0
-                for row in runs.task_runs(run.id, states=sorted(states.SUCCESSFUL))
+                for row in runs.task_runs(run.id, states=sorted(ended_well))
             }
         for key in results.keys(f"{run.id}/"):
             path, index, _ = split_key(key.partition("/")[2])
@@ -121,11 +121,12 @@ class Case:
         ----------
         by_clock : bool
             No body may begin after its result was committed, whether or not somebody looked meanwhile. That is so where
-            the run had one driver; what still runs for a driver that is dead commits as it may.
+            the run had one driver; what still runs for a driver that is dead commits as it may. A skip commits nothing:
+            where the worker that holds it dies, Dask asks for it once more.
         """
         found = self.problems
         if by_clock:
-            for each, since in self.committed().items():
+            for each, since in self.committed(states.SUCCESSFUL - {states.SKIPPED}).items():
                 self.kept[each] = min(self.kept.get(each, math.inf), since + CLOCK_SECONDS)
         result = self.folder / "result.json"
         if not result.exists():

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.zygote import Zygote
+from tests.semantics.machines import Machine
+
 
 class Ledger:
     """A file that any process appends to: one line for each time a body ran.
@@ -103,3 +106,20 @@ def place(request: pytest.FixtureRequest) -> tuple[str, Any]:
 def ledgers(tmp_path: Path) -> Iterator[Path]:
     """Paths for ledgers, each new."""
     return (tmp_path / f"ledger-{number}.txt" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """What makes processes quickly."""
+    started = Zygote()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def machine(zygote: Zygote, home: Path) -> Iterator[Machine]:
+    """A machine whose home is this test's own, and whose leases last a second."""
+    switched_on = Machine(zygote, home, DASK_DATAFLOW__RUNS__LEASE="1")
+    yield switched_on
+    switched_on.close()
+    print(switched_on.said())  # pytest shows it where the test failed

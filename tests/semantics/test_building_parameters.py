@@ -41,6 +41,9 @@ class Settings(pydantic.BaseModel):
 class Engine:
     """A class that pydantic knows nothing of."""
 
+    def __str__(self) -> str:
+        return "engine"
+
 
 ENGINE = Engine()
 CONVERTED: list[tuple[Any, Any, Any]] = [
