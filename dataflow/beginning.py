@@ -29,12 +29,23 @@ def make_job(work: Assignment, past: Past | None, control: Control) -> Job:
         channel=work.executor.channel,
         log_prints=work.log_prints,
         grace=float(str(settings.get("tasks.grace"))),
+        reached=past is not None or _is_reached(work),
+        patience=float(str(settings.get("runs.patience"))),
         keyed=prune.is_keyed(work.graph),
         refresh=work.refresh,
         anew=past.anew if past else {},
         taken_up=past is not None,
         control=control,
     )
+
+
+def _is_reached(work: Assignment) -> bool:
+    """Whether the result store answers: a wrong address should be told of soon, and an outage waited for."""
+    try:
+        work.results.find(f"{work.run_id}/nothing")
+    except Exception:  # what is wrong is told by the first task that needs it
+        return False
+    return True
 
 
 def make_plan(

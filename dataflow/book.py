@@ -1,7 +1,7 @@
 """What a driver writes down: events become rows and are handed to the scribe, and hooks hear of them.
 
-State: `state` and `message`, the run's; `details`, the run's own notes on record; `flushed`, when rows were last handed
-on.
+State: `state` and `message`, the run's; `_away`, task runs that wait for the result store; `details`, the run's own
+notes on record; `flushed`, when rows were last handed on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataflow import settings, states
 from dataflow.assignment import Assignment
 from dataflow.dispatch import News
-from dataflow.events import Event, TaskEvent
+from dataflow.events import AWAY, Event, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
 from dataflow.recorder import Recorder
@@ -55,13 +55,25 @@ class Book:
         )
         self.flush_seconds = float(str(settings.get("runs.flush")))
         self.flushed = time.monotonic()
+        self._away: dict[tuple[str, int], str] = {}
         self._positions = 0
         self._reopened: list[tuple[str, int]] = []
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
         if self.recorder.add(event) and isinstance(event, TaskEvent):
+            self._away.pop((event.path, event.index), None)
+            if event.type == states.PAUSED and AWAY in (event.details or {}):
+                self._away[event.path, event.index] = event.message
             self._hooks.task_changed(event)
+
+    @property
+    def why_paused(self) -> str:
+        """Why nothing can go on but by a person."""
+        away = next(iter(self._away.values()), None)
+        if away is None:
+            return "waits for approval: run.resume() or run.approve(task) lets it go on"
+        return f"{away}; run.resume() goes on when it can be"
 
     def note(self, news: News) -> None:
         """What the plan decided itself goes on record too."""
@@ -79,6 +91,7 @@ class Book:
 
         How it is taken up is written down with that: a driver after this one must know it.
         """
+        self.recorder.carried_out(*past.ordered)
         self.recorder.know(past.recorded, past.listed, past.widths)
         self._reopened = [who for who in past.recorded if who not in past.known]
         message = RETRIED if past.retried else TAKEN_UP
@@ -126,14 +139,20 @@ class Book:
             self.recorder.set_columns({"message": message})
             self.log(logging.WARNING if message else logging.INFO, message or "goes on")
 
+    def set_pause(self, *, by: str, note: str) -> None:
+        """Somebody pauses the run as a whole: it stands in its notes from now on, while what runs finishes."""
+        self.details["paused"] = {"by": by, "note": note}
+        self.recorder.set_columns({"details": dict(self.details)})
+
     def log(self, level: int, message: str) -> None:
         """A line about the run."""
         self.recorder.add_log(time.time(), level, message)
 
-    def break_off(self, error: BaseException, unfinished: Sequence[tuple[str, int]], *, begun: bool) -> None:
+    def break_off(self, error: BaseException, unfinished: Sequence[tuple[str, int]], *, begun: bool, by: str) -> None:
         """Something broke the driver itself: what was running ends with it, and the run.
 
-        A run that was to go on, and of which nothing has begun, is as it was.
+        A run that was to go on, and of which nothing has begun, is as it was. `by` is who stopped it, where somebody
+        did.
         """
         failure = describe(error)
         self.log(logging.CRITICAL, failure["full"])
@@ -144,7 +163,7 @@ class Book:
                 self.recorder.add(TaskEvent(path, index, state, time.time(), message=why))
         if self.state in states.RUN_FINAL:
             return
-        message = f"{why} by the user" if aborted else f"{why}: {one_line(failure)}"
+        message = f"{why} by {by or 'the user'}" if aborted else f"{why}: {one_line(failure)}"
         if not begun and self._before in (states.PAUSED, states.CANCELLED, states.FAILED):
             state, message = self._before, f"could not go on: {one_line(failure)}"
         self.enter(state, message, ended=None if state == states.PAUSED else time.time())
@@ -178,6 +197,11 @@ class Book:
         """Write everything, and give the run back."""
         self.flush()
         self._scribe.close()
+
+    @property
+    def heard(self) -> int:
+        """The number of the last order on record that the driver was told of."""
+        return self._scribe.seen
 
     @property
     def lost(self) -> Exception | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Group, Unit
 from dataflow.events import TaskEvent
 from dataflow.failure import describe, one_line
-from dataflow.outcome import ABSENT, Outcome
+from dataflow.outcome import ABSENT, DEFERRED, Outcome
+from dataflow.reaching import is_away, put_by, reach
 from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
@@ -56,7 +58,7 @@ class Chunk:
         self._away: Exception | None = None
         if self._persisted:
             try:
-                self._look_back(indices)
+                reach(session, group.stages[0].path, indices[0], 0, lambda: self._look_back(indices))
             except StoreUnavailable as error:
                 self._away = error
 
@@ -121,7 +123,8 @@ class Chunk:
         policy = unit.definition.policy
         if policy.target is not None or not policy.persist:
             try:
-                outcome = commit_one(self._session, unit, value)
+                put = partial(commit_one, self._session, unit, value)
+                outcome = reach(self._session, unit.path, unit.index, unit.attempt, put)
             except Exception as error:
                 self._refused = Raised(error, dict(describe(error)))
                 return None
@@ -152,12 +155,13 @@ class Chunk:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         first, self._first = self._first, None
         self._since = time.perf_counter()
-        if first is None or not self._session.may_commit():
+        if first is None or self._away is not None or not self._session.may_commit():
             return
         by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
         for unit, outcome in waiting:
             by_stage.setdefault(unit.path, {})[unit.index] = unit, outcome
         refused: set[tuple[int, int]] = set()
+        deferred: set[tuple[int, int]] = set()
         for number, stage in enumerate(self._group.stages):
             if stage not in self._persisted:
                 continue
@@ -172,10 +176,28 @@ class Chunk:
                     "its upstream's result could not be committed",
                     refused,
                 )
-            self._commit(number, stage.path, first, mine, refused)
+            for index in [index for index in mine if any((place, index) in deferred for place in before)]:
+                unit, outcome = mine.pop(index)
+                self._defer(number, unit, outcome, deferred)
+                event = TaskEvent(
+                    unit.path,
+                    index,
+                    states.PENDING,
+                    time.time(),
+                    unit.attempt,
+                    "goes again: what it used was not stored",
+                )
+                self._session.emit(event)
+            self._commit(number, stage.path, first, mine, refused, deferred)
 
     def _commit(
-        self, number: int, path: str, first: int, mine: dict[int, tuple[Unit, Outcome]], refused: set[tuple[int, int]]
+        self,
+        number: int,
+        path: str,
+        first: int,
+        mine: dict[int, tuple[Unit, Outcome]],
+        refused: set[tuple[int, int]],
+        deferred: set[tuple[int, int]],
     ) -> None:
         # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
         units = [unit for unit, _ in mine.values()]
@@ -187,9 +209,10 @@ class Chunk:
         values[-self._last - 1] = None
         errors: Mapping[int, Exception]
         try:
-            references, errors = self._session.job.store.put_many(
-                self._key(path, first), values, serializer=serializer, meta=meta
+            put = partial(
+                self._session.job.store.put_many, self._key(path, first), values, serializer=serializer, meta=meta
             )
+            references, errors = reach(self._session, path, first, 0, put)
         except Exception as error:
             references, errors = {}, dict.fromkeys(values, error)
         for index, (_, outcome) in mine.items():
@@ -206,9 +229,17 @@ class Chunk:
                 ].adopted:  # another attempt was first: what it committed is the result, for everybody
                     outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
                 report(self._session, unit, outcome)
+            elif is_away(away := errors[index], self._session):
+                put_by(self._session, unit, away)
+                self._defer(number, unit, outcome, deferred)
             else:
                 failure = describe(errors[index])
                 self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
+
+    def _defer(self, number: int, unit: Unit, outcome: Outcome, deferred: set[tuple[int, int]]) -> None:
+        """It is put by, or follows what is: it goes again with that."""
+        deferred.add((number, unit.index))
+        outcome.type, outcome.value = DEFERRED, ABSENT
 
     def _fail(
         self,

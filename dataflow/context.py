@@ -13,6 +13,7 @@ from dataflow.errors import NoContext, SecretMissing
 from dataflow.events import NO_INDEX, label
 
 current: ContextVar[Context | None] = ContextVar("dataflow_context", default=None)
+driving: ContextVar[frozenset[str]] = ContextVar("dataflow_driving", default=frozenset())  # runs, by id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +89,12 @@ def context() -> Context:
 def running() -> Context | None:
     """The context of the running task, or None outside one."""
     return current.get()
+
+
+def is_within(run_id: str) -> bool:
+    """Whether this is code of a run that the run itself waits for: a body, or a hook."""
+    body = current.get()
+    return run_id in driving.get() or (body is not None and body.run_id == run_id)
 
 
 class Secret:

@@ -6,71 +6,61 @@ nobody drives is taken up here: what is known is left out, the rest runs.
 
 from __future__ import annotations
 
-import getpass
 import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dataflow import asking, closing, orders, states
+from dataflow import answering, asking, closing, orders, states
 from dataflow.assignment import Assignment
 from dataflow.driven import Driven
 from dataflow.engine import Driver
-from dataflow.errors import CodeChanged, CodeGone, NoSuchTask, NothingAsked, RunNotResumable
-from dataflow.events import NO_INDEX, label
+from dataflow.errors import CodeChanged, CodeGone, RunNotResumable
 from dataflow.graph import Graph
 from dataflow.orders import Order
 from dataflow.outputs import stored_outputs
-from dataflow.owners import is_gone
+from dataflow.owners import is_driven, person
 from dataflow.patience import patiently
 from dataflow.places import choose_executor
 from dataflow.preview import NodePreview, preview
-from dataflow.recovery import RESUME, Reopening, answers_to, asking_number, claim
-from dataflow.result_keys import split_key
+from dataflow.recovery import RESUME, Reopening, claim
 from dataflow.selection import reopening
-from dataflow.signals import Answers
 from dataflow.source import difference, find_flow
 from dataflow.works import Who
 from dataflow_storage import Reference
 from dataflow_storage.errors import StaleOwner
-from dataflow_storage.rows import RunRow, TaskRunRow
+from dataflow_storage.rows import RunRow
 
-
-def person() -> str:
-    """Who asks, for the record."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
+POLL = 0.1  # seconds between two looks whether a driver has heard
 
 # Taking up ------------------------------------------------------------------------------------------------------------
 
 
 def resume(run: Driven, executor: object, *, as_recorded: bool) -> bool:
     """See `Run.resume`. Whether it is to be driven here; else its driver was told."""
-    while True:
-        here = run._driver is not None and not run._driver.finished.is_set()
-        row = run.record
-        if row.state == states.SUCCESS:
-            raise RunNotResumable(run.name, row.state, "there is nothing to resume.")
-        if row.state == states.FAILED and not _is_open(run):
-            raise RunNotResumable(run.name, row.state, "retry it: run.retry() runs again what did not succeed.")
-        by_person = row.state == states.PAUSED and "paused" in row.details
-        answers = {} if by_person else _approve_all(run, waited=row.state == states.PAUSED)
-        if not here and not answers and _is_driven(run, row):
-            raise RunNotResumable(run.name, row.state, f"{row.owner} drives it, and nothing in it waits for a person.")
-        if not _tell(run, Order(what=orders.RESUME, by=person(), answers=answers)):
-            take_up(run, RESUME, executor, as_recorded=as_recorded)
-            return True
-        if not here:
-            return False
-        run.wait()  # it may have been pausing just then, and not have heard
-        after = run.record
-        if after.state != states.PAUSED or not ("paused" in after.details or _answered(run, _waiting(run))):
-            return False
+    run._check_outside()
+    row = run.record
+    if row.state == states.SUCCESS:
+        raise RunNotResumable(run.name, row.state, "there is nothing to resume.")
+    if row.state == states.FAILED and not _is_open(run):
+        raise RunNotResumable(run.name, row.state, "retry it: run.retry() runs again what did not succeed.")
+    stopped = is_pausing(run, row)
+    answers = {} if stopped else answering.approve_all(run, waited=row.state == states.PAUSED)
+    if not _is_driven(run, row):
+        take_up(run, RESUME, executor, as_recorded=as_recorded)
+        return True
+    if not stopped and not answers and not _is_here(run):
+        raise RunNotResumable(run.name, row.state, f"{row.owner} drives it, and nothing in it waits for a person.")
+    order = _write_down(run, Order(what=orders.RESUME, by=person(), answers=answers))
+    return go_on(run, order, executor, as_recorded=as_recorded)
 
 
-def _waiting(run: Driven) -> list[TaskRunRow]:
-    return run._store.task_runs(run.id, states=[states.PAUSED])
+def is_pausing(run: Driven, row: RunRow) -> bool:
+    """Whether somebody has paused the run as a whole, or told its driver to."""
+    if row.state == states.PAUSED:
+        return "paused" in row.details
+    return "paused" in row.details or any(one.kind == orders.PAUSE for one in run._store.orders(run.id))
 
 
 def _is_open(run: Driven) -> bool:
@@ -192,18 +182,34 @@ def plan(run: Driven, from_: str | Sequence[str], only: str | Sequence[str], *, 
     row = run.record
     if not retry:
         asks = row.state == states.PAUSED and "paused" not in row.details
-        plain = [one for one in _waiting(run) if asks and asking.WANTED not in (one.details or {})]
+        plain = [one for one in answering.waiting(run) if asks and asking.WANTED not in (one.details or {})]
         return plan_to_resume(run, frozenset((one.path, one.idx) for one in plain))
     try:
         graph: Graph | None = graph_of(run, row, as_recorded=False)
     except (CodeGone, CodeChanged):  # the record has to do: it does not know which child follows which
         graph = None
-    return preview(row, run._store, run._results, reopening(row, run._store, graph, from_, only))
+    how = reopening(row, run._store, graph, from_, only)
+    return preview(row, run._store, run._results, how, graph or _recorded(run))
 
 
 def plan_to_resume(run: Driven, approved: frozenset[Who]) -> list[NodePreview]:
     """What would run if these task runs were approved and the run went on."""
-    return preview(run.record, run._store, run._results, RESUME, approved)
+    row = run.record
+    graph = None
+    if not _is_driven(run, row):
+        try:
+            graph = graph_of(run, row, as_recorded=False)
+        except Exception:  # it is to be said what would run; why it cannot go on is said when it is to
+            graph = _recorded(run)
+    return preview(row, run._store, run._results, RESUME, graph, approved)
+
+
+def _recorded(run: Driven) -> Graph | None:
+    """The graph that is on record, where it can be read."""
+    try:
+        return run._load_graph()
+    except Exception:
+        return None
 
 
 def _arguments(run: Driven, row: RunRow) -> dict[str, object] | None:
@@ -264,9 +270,9 @@ def rerun(run: Driven, executor: object, changes: Mapping[str, object]) -> Any:
 # Telling --------------------------------------------------------------------------------------------------------------
 
 
-def cancel(run: Driven, *, now: bool) -> None:
-    """See `Run.cancel`."""
-    _stop(run, Order(what=orders.ABORT if now else orders.CANCEL, by=person()))
+def cancel(run: Driven, *, now: bool, by: str = "") -> None:
+    """See `Run.cancel`; `by` is who asks for it, where that is not who runs this process."""
+    _stop(run, Order(what=orders.ABORT if now else orders.CANCEL, by=by or person()))
 
 
 def pause(run: Driven, note: str) -> None:
@@ -285,123 +291,68 @@ def _stop(run: Driven, order: Order) -> None:
 
 def _tell(run: Driven, order: Order) -> bool:
     """Tell the run's driver, wherever it is; False where there is none."""
-    if run._driver is not None and not run._driver.finished.is_set():
+    if run._driver is not None and _is_here(run):
         run._driver.order(order)
         return True
     if not _is_driven(run, run.record):
         return False
     _write_down(run, order)
-    return True
+    return _is_driven(run, run.record)  # one that left meanwhile has not heard
 
 
-def _write_down(run: Driven, order: Order) -> None:
+def _write_down(run: Driven, order: Order) -> int:
     told, value = uuid.uuid4().hex, orders.value_of(order)
-    patiently(lambda: run._store.order(run.id, order.what, by=order.by, value=value, id=told))
+    return patiently(lambda: run._store.order(run.id, order.what, by=order.by, value=value, id=told))
+
+
+def go_on(run: Driven, order: int, executor: object, *, as_recorded: bool) -> bool:
+    """See that somebody acts on an order to go on: the run's driver, or this process.
+
+    A driver that is just leaving does not hear it; then the run is taken up here.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    order : int
+        The order's number on record.
+    executor, as_recorded
+        Where, and with which graph, if it is to be driven here.
+
+    Returns
+    -------
+    bool
+        Whether it is to be driven here.
+    """
+    while any(one.seq == order for one in run._store.orders(run.id)):
+        if _is_driven(run, row := run.record):
+            run.wait(POLL)
+            continue
+        if row.state in states.RUN_FINAL:
+            return False
+        try:
+            take_up(run, RESUME, executor, as_recorded=as_recorded)
+        except RunNotResumable:
+            if not _is_driven(run, run.record):
+                raise
+        else:
+            return True
+    return False
+
+
+def _is_here(run: Driven) -> bool:
+    return run._driver is not None and not run._driver.finished.is_set()
 
 
 def _is_driven(run: Driven, row: RunRow) -> bool:
-    if run._driver is not None and not run._driver.finished.is_set():
-        return True
-    return row.owner is not None and (row.lease_until or 0.0) > time.time() and not is_gone(row.owner)
+    return _is_here(run) or is_driven(row)
 
 
 # Answering ------------------------------------------------------------------------------------------------------------
 
 
-def approve(run: Driven, task: str, value: object, *, given: bool) -> None:
-    """Write an answer down, and tell the driver, if there is one.
-
-    Raises
-    ------
-    NothingAsked
-        The task run does not wait for a person, or somebody else has answered.
-    AnswerInvalid
-        The answer is not what was asked for.
-    """
-    rows = _asked(run, task)
-    fits: list[object] = []
-    for row in rows:  # all of them before any is written down
-        if asking.WANTED in (row.details or {}) and not given:
-            raise NothingAsked(
-                label(row.path, row.idx), f"it asks for a value: {_question(row)}. Give value= (--value)."
-            )
-        fits.append(asking.fit(row.details, value) if given else None)
-    answers: dict[Who, Answers] = {}
-    late: NothingAsked | None = None
-    for row, fit in zip(rows, fits, strict=True):
-        try:
-            answers[row.path, row.idx] = _answer(run, row, fit, given=given, must_win=True)
-        except NothingAsked as error:  # somebody else was faster with this one
-            late = error
-    if late is not None and not answers:
-        raise late
-    order = Order(what=orders.RESUME, by=person(), answers=answers)
+def approve(run: Driven, task: str, value: object, *, given: bool) -> int:
+    """Write an answer down (see `answering.answer`), and the order to go on with it, whose number this returns."""
+    answers = answering.answer(run, task, value, given=given)
     # On record in any case: whoever takes the run up next acts on it, also if this process ends now.
-    _write_down(run, order)
-
-
-def goes_on(run: Driven) -> bool:
-    """Whether somebody drives the run who acts on what was approved; a driver that is just pausing does not."""
-    if run._driver is not None and not run._driver.finished.is_set():
-        run.wait()
-        return run.record.state != states.PAUSED or not _answered(
-            run, run._store.task_runs(run.id, states=[states.PAUSED])
-        )
-    return _is_driven(run, run.record)
-
-
-def _asked(run: Driven, task: str) -> list[TaskRunRow]:
-    nodes = {node.path: node for node in run._store.nodes(run.id)}
-    path, index = (task, None) if task in nodes else split_key(task)[:2]
-    if path not in nodes:
-        raise NoSuchTask(run.name, task, list(nodes))
-    rows = run._store.task_runs(run.id, path=path, idx=index if index != NO_INDEX else None)
-    waiting = [row for row in rows if row.state == states.PAUSED]
-    if not waiting:
-        found = rows[0].state if rows else states.PENDING
-        asked = [label(row.path, row.idx) for row in run._store.task_runs(run.id, states=[states.PAUSED], limit=5)]
-        hint = f"waiting are: {', '.join(asked)}." if asked else "nothing in this run waits for a person."
-        raise NothingAsked(task, f"it is {found}; {hint}")
-    return waiting
-
-
-def _approve_all(run: Driven, *, waited: bool) -> dict[Who, Answers]:
-    """Approve what waits for a person and needs no value."""
-    rows = _waiting(run)
-    plain = [row for row in rows if asking.WANTED not in (row.details or {})]
-    if waited and rows and not plain and not _answered(run, rows):
-        first = rows[0]
-        raise NothingAsked(
-            label(first.path, first.idx), f"it asks for a value: {_question(first)}. Say run.approve(task, value=...)."
-        )
-    return {(row.path, row.idx): _answer(run, row, None, given=False, must_win=False) for row in plain}
-
-
-def _answered(run: Driven, rows: Sequence[TaskRunRow]) -> bool:
-    """Whether one of these was answered, and nobody has gone on with it yet."""
-    record = run.record
-    answers = answers_to(record, run._store)
-    return any(asking_number(record, row) in answers.get((row.path, row.idx), {}) for row in rows)
-
-
-def _question(row: TaskRunRow) -> str:
-    wanted = (row.details or {}).get(asking.WANTED)
-    name = f" ({wanted['name']})" if isinstance(wanted, Mapping) else ""
-    return f"{row.message!r}{name}"
-
-
-def _answer(run: Driven, row: TaskRunRow, value: object, *, given: bool, must_win: bool) -> Answers:
-    """Answer one task run; all that was ever given to it."""
-    number = asking_number(run.record, row)
-    token = uuid.uuid4().hex
-    wanted = asking.WANTED in (row.details or {})
-    stands = patiently(
-        lambda: run._store.answer(
-            run.id, row.path, row.idx, number, by=person(), token=token, value=[wanted, value], given=given
-        )
-    )
-    if must_win and stands.token != token:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stands.time))
-        raise NothingAsked(label(row.path, row.idx), f"{stands.by} has answered already, at {when}.")
-    given_so_far = answers_to(run.record, run._store).get((row.path, row.idx), {})
-    return tuple(each for pairs in given_so_far.values() for each in pairs)
+    return _write_down(run, Order(what=orders.RESUME, by=person(), answers=answers))

@@ -11,10 +11,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from dataflow import settings, states
+from dataflow.context import is_within
 from dataflow.definition import Hook
-from dataflow.errors import RunFailed, RunNotResumable
+from dataflow.errors import RunFailed, RunNotResumable, WaitsForItself
 from dataflow.graph import Graph
 from dataflow.orders import ABORT, CANCEL, Order
+from dataflow.owners import is_driven
 from dataflow.record import Record
 from dataflow_storage import RunStore
 from dataflow_storage.rows import RunRow
@@ -23,6 +25,23 @@ if TYPE_CHECKING:
     from dataflow.engine import Driver
 
 ABORT_SECONDS = 2.0
+
+
+class Interrupt:
+    """What the next SIGINT is: Ctrl-C, unless a command that makes one of something else says so here.
+
+    State: `by`, what it is.
+    """
+
+    by = ""
+
+    def taken(self) -> str:
+        """What it was; the next one is Ctrl-C again."""
+        by, self.by = self.by, ""
+        return by or "Ctrl-C"
+
+
+interrupt = Interrupt()
 
 
 class Driven(Record):
@@ -48,19 +67,35 @@ class Driven(Record):
         ----------
         timeout : float, optional
             At most this many seconds; the run goes on.
+
+        Raises
+        ------
+        WaitsForItself
+            In a hook or a task of this run: it goes on only when that returns.
         """
+        self._check_outside()
         deadline = None if timeout is None else time.monotonic() + timeout
         with _interruptible(self._driver):
             while deadline is None or time.monotonic() < deadline:
                 left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
-                if self._driver is not None:
-                    if self._driver.finished.wait(left):
-                        break
-                elif self.record.state in states.RUN_FINAL | {states.PAUSED}:
+                driver = self._driver
+                if driver is not None and not driver.finished.wait(left):
+                    continue
+                if (driver is not None and driver.error is not None) or self._is_over(driver):
                     break
-                else:
-                    time.sleep(left)
+                time.sleep(left)  # another process drives it
         return self
+
+    def _check_outside(self) -> None:
+        if is_within(self.id):
+            raise WaitsForItself(self.name)
+
+    def _is_over(self, driver: Driver | None) -> bool:
+        """Whether nothing more happens by itself; a driver that has just paused may still be told to go on."""
+        row = self.record
+        if driver is not None and row.epoch == driver.work.epoch:
+            return True  # nobody has taken it up since
+        return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))
 
     def __await__(self) -> Iterator[object]:
         import asyncio
@@ -142,7 +177,7 @@ def _interruptible(driver: Driver | None) -> Iterator[None]:
     def pressed(number: int, frame: FrameType | None) -> None:
         nonlocal presses
         presses += 1
-        driver.order(Order(what=CANCEL if presses == 1 else ABORT, by="Ctrl-C"))
+        driver.order(Order(what=CANCEL if presses == 1 else ABORT, by=interrupt.taken()))
         if presses > 1:
             raise KeyboardInterrupt
 

@@ -12,11 +12,13 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from dataflow import capture, closing, orders, prune, session, settings, standby, states
 from dataflow.assignment import Assignment, check_places
 from dataflow.beginning import make_job, make_plan
 from dataflow.book import Book
+from dataflow.context import driving
 from dataflow.definition import Definition
 from dataflow.events import Event, Expanded, Packed, TaskEvent
 from dataflow.fetching import fetched
@@ -26,6 +28,7 @@ from dataflow.patience import patiently
 from dataflow.recovery import RESUME, recall
 from dataflow.session import Control
 from dataflow_executors.base import Done, Failed, Message, SchedulerLost, Sent, Starved, Unreachable
+from dataflow_storage.errors import StaleOwner
 from dataflow_storage.faults import faultpoint
 from dataflow_storage.rows import OrderRow
 
@@ -42,8 +45,8 @@ class Driver:
     """Drives one run to its end, or to a pause.
 
     State: `values`, outputs that were not stored, by (path, index); `book`, what is written down; `error`, what broke
-    the driver itself; `_stop`, who asked that nothing else starts, and `_obeyed`, which orders that were;
-    `_beginnings`, how often the scheduler was lost without progress since `_ended` task runs had ended.
+    the driver itself; `told`, what others asked of it; `_beginnings`, how often the scheduler was lost without progress
+    since `_ended` task runs had ended.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -53,9 +56,7 @@ class Driver:
         self.finished = threading.Event()
         self._inbox: queue.SimpleQueue[Message | Order | Exception] = queue.SimpleQueue()
         self._control = Control()
-        self._stop: Order | None = None
-        self._cancels = 0
-        self._obeyed: list[int] = []
+        self.told = orders.Told()
         self._tokens: list[str] = []
         self._late: dict[int, tuple[float, Mapping[str, BaseException]]] = {}
         self._submitting = False
@@ -73,14 +74,11 @@ class Driver:
     def order(self, order: Order) -> None:
         """Ask something of the driver, from any thread."""
         # Before the flags: the loop may end as soon as it sees them.
-        if order.what in orders.STOPS and (self._stop is None or order.what != orders.PAUSE):
-            self._stop = order
-        if order.what != orders.RESUME:
-            self._obeyed.append(order.seq)
+        if not self.told.take(order):
+            return
         if order.what in orders.STOPS:
             self._control.cancelled = True
-        self._cancels += order.what == orders.CANCEL
-        if order.what == orders.ABORT or self._cancels > 1:
+        if self.told.is_abort:
             self._control.aborted = True
         self._inbox.put(order)
 
@@ -98,6 +96,10 @@ class Driver:
                 self._fold(TaskEvent(path, index, states.PENDING, time.time(), message=f"approved by {order.by}"))
             self.book.recorder.carried_out(order.seq)
             return
+        if order.what == orders.NOTHING:
+            self.book.recorder.carried_out(order.seq)
+        if order.what == orders.PAUSE:
+            self.book.set_pause(by=order.by, note=order.note)
         if order.what in orders.STOPS:
             self.book.say(f"stops for {order.by}: what runs may finish")
             self.work.executor.cancel()
@@ -113,6 +115,7 @@ class Driver:
     def drive(self) -> None:
         """Run to the end. Whatever happens is on record; what broke the driver is in `error`."""
         self._thread = threading.get_ident()
+        before = driving.set(driving.get() | {self.work.run_id})
         capture.install()
         try:
             self.book.recorder.set_columns(self.work.columns)
@@ -122,12 +125,13 @@ class Driver:
                 pass
         except BaseException as error:
             # Told to stop while there was no scheduler: that is no failure, and is put down when all is closed.
-            self._gave_in = self._stop is not None and isinstance(error, SchedulerLost | Unreachable)
+            self._gave_in = self.told.stop is not None and isinstance(error, SchedulerLost | Unreachable)
             self.error = None if self._gave_in else error
             if self.book.lost is None and not self._gave_in:
                 self._end_broken(error)
         finally:
             capture.uninstall()
+            driving.reset(before)
             self._close()
 
     def _drive_once(self) -> bool:
@@ -169,7 +173,7 @@ class Driver:
             raise message
         if isinstance(message, Order):
             if message.what == orders.RESUME:
-                self._obeyed.append(message.seq)
+                self.told.obeyed.append(message.seq)
             if message.what in orders.STOPS:
                 raise error
 
@@ -215,7 +219,7 @@ class Driver:
             if not self._control.cancelled and self._submit():
                 continue
             if plan.is_paused:
-                self._finish(states.PAUSED, "waits for approval: run.resume() or run.approve(task) lets it go on")
+                self._finish(states.PAUSED, self.book.why_paused)
                 return
             if plan.is_stuck and self._inbox.empty():
                 raise RuntimeError(
@@ -336,11 +340,12 @@ class Driver:
 
     def _conclude(self) -> None:
         """Every task run gets a final state, and with them the run; or somebody pauses it, and the rest stays open."""
-        stop = self._stop if self._control.cancelled and not self._plan.is_done else None
+        stop = self.told.stop if self._control.cancelled and not self._plan.is_done else None
         if stop is not None and stop.what == orders.PAUSE:
-            self.book.details["paused"] = {"by": stop.by, "note": stop.note}
+            self.book.set_pause(by=stop.by, note=stop.note)
             self._finish(states.PAUSED, f"paused by {stop.by}{f': {stop.note}' if stop.note else ''}")
             return
+        self.book.details.pop("paused", None)  # it ends otherwise
         message = f"cancelled by {stop.by}" if stop else ""
         if self._control.cancelled:
             for path, index in list(self._plan.unfinished()):
@@ -348,11 +353,11 @@ class Driver:
                     self.book.record(TaskEvent(path, index, states.CANCELLED, time.time(), message=message))
         deciding = self._plan.deciding()
         if any(type in states.FAILURE for type in deciding):
-            self._finish(states.FAILED, _counted(deciding, states.FAILURE))
+            self._finish(states.FAILED, states.counted(deciding, states.FAILURE))
         elif self._control.cancelled and not self._plan.is_done:
             self._finish(states.CANCELLED, message)
         elif states.CANCELLED in deciding:
-            self._finish(states.CANCELLED, _counted(deciding, {states.CANCELLED}))
+            self._finish(states.CANCELLED, states.counted(deciding, {states.CANCELLED}))
         else:
             self._finish(states.SUCCESS)
 
@@ -365,16 +370,15 @@ class Driver:
             self._wait()
             self._settle()
         self.values.update(fetched(self._plan, self.work.executor, self.work.graph.returned))
-        for seq in self._obeyed:
-            self.book.recorder.carried_out(seq)
+        self.book.recorder.carried_out(*self.told.obeyed)
         with faultpoint("driver.finish"):
             self.book.enter(state, message, ended=None if state == states.PAUSED else time.time())
 
     def _end_broken(self, error: BaseException) -> None:
         unfinished = list(self._plan.unfinished()) if self.fragments else []
-        for seq in self._obeyed:
-            self.book.recorder.carried_out(seq)
-        self.book.break_off(error, unfinished, begun=self.fragments > 0)
+        self.book.recorder.carried_out(*self.told.obeyed)
+        by = self.told.stop.by if self.told.stop else ""
+        self.book.break_off(error, unfinished, begun=self.fragments > 0, by=by)
 
     def flush(self) -> None:
         """Have everything so far on record: somebody is about to read it."""
@@ -382,6 +386,10 @@ class Driver:
 
     def _unheard_stop(self) -> Order | None:
         """What somebody told the driver while it was ending: a run that has just paused can still be cancelled."""
+        if self.book.state != states.PAUSED:
+            return None
+        for row in patiently(lambda: self.work.runs.orders(self.work.run_id, after=self.book.heard)):
+            self._hear(row)  # and no more: the run was given back
         while True:
             try:
                 message = self._inbox.get_nowait()
@@ -400,15 +408,12 @@ class Driver:
             if self._pruner is not None:
                 self._pruner.tidy()
             self.book.close()
-            late = self._stop if self._gave_in else self._unheard_stop()
+            late = self.told.stop if self._gave_in else self._unheard_stop()
             if late is not None and self.book.lost is None:
-                closing.stop(self.work.runs, self.work.run_id, late)
+                with suppress(StaleOwner):  # whoever has it now was told, too
+                    closing.stop(self.work.runs, self.work.run_id, late)
         except Exception as error:
             self.error = self.error or error
         finally:
             session.forget(self._tokens)
             self.finished.set()
-
-
-def _counted(types: Mapping[str, int], which: frozenset[str] | set[str]) -> str:
-    return ", ".join(f"{n} {type}" for type, n in sorted(types.items()) if type in which)

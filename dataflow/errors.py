@@ -299,6 +299,16 @@ class RunWhileLoading(DataflowError, RuntimeError):
         )
 
 
+class WaitsForItself(DataflowError, RuntimeError):
+    """A hook or a task of a run waits for that very run."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(
+            f"run {run!r} goes on only when this hook or task of it returns, which cannot wait for it. Say cancel(), "
+            "pause() or approve(task, resume=False), which return at once; what comes after the run stands behind it."
+        )
+
+
 class RunNotResumable(DataflowError, RuntimeError):
     """A run cannot be retried or resumed in the state that it is in."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dataflow_storage import Reference
 
 NO_INDEX = -1  # the index of a task run that is not a child of a map
+AWAY = "away"  # in the details of one that is paused since its result store is: the store
 
 
 class TaskEvent(NamedTuple):

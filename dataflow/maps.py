@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from dataflow import states
@@ -15,6 +16,7 @@ from dataflow.events import BatchDone, Measured
 from dataflow.failure import describe, one_line
 from dataflow.node import Flat, Walk
 from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
+from dataflow.reaching import reach
 from dataflow.results import end
 from dataflow.session import Session
 from dataflow.structure import replace
@@ -47,7 +49,8 @@ def measure(session: Session, unit: Unit) -> Outcome:
         columns: list[Sequence[object]] = []
         for name, value in zip(cast("Sequence[str]", unit.kwargs["names"]), unit.args, strict=True):
             nested = isinstance(value, Flat)
-            (whole,), _ = bind(session, _with_args(unit, (cast(Walk, value).value,)))
+            call = partial(bind, session, _with_args(unit, (cast(Walk, value).value,)))
+            (whole,), _ = reach(session, unit.path, unit.index, unit.attempt, call)
             items = as_items(task, name, whole)
             if nested:
                 items = [item for part in items if not isinstance(part, Missing) for item in as_items(task, name, part)]

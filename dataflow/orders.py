@@ -42,6 +42,38 @@ class Order:
     seq: int = 0
 
 
+class Told:
+    """What a driver was told so far.
+
+    State: `stop`, who asked that nothing else starts; `obeyed`, the numbers of orders that are carried out when the
+    driver ends; `open`, those of orders to go on that came after the stop: whoever gave them acts on them then, or the
+    next driver; `is_abort`, what runs is abandoned.
+    """
+
+    def __init__(self) -> None:
+        self.stop: Order | None = None
+        self.obeyed: list[int] = []
+        self.open: list[int] = []
+        self.is_abort = False
+        self._cancels = 0
+
+    def take(self, order: Order) -> bool:
+        """Note an order; whether there is something to do for it now."""
+        if order.what == RESUME:
+            if self.stop is not None:
+                self.open.append(order.seq)
+            return self.stop is None
+        if order.what == PAUSE:  # who says so last is right
+            self.obeyed += self.open
+            self.open = []
+        if order.what in STOPS and (self.stop is None or order.what != PAUSE):
+            self.stop = order
+        self.obeyed.append(order.seq)
+        self._cancels += order.what == CANCEL
+        self.is_abort |= order.what == ABORT or self._cancels > 1
+        return True
+
+
 def from_row(row: OrderRow, what: str | None = None) -> Order:
     """An order as it stands on record, or with another meaning."""
     value = row.value if isinstance(row.value, Mapping) else {}

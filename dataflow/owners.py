@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
+import time
+
+from dataflow_storage.rows import RunRow
 
 
 def owner(what: str) -> str:
@@ -15,6 +19,32 @@ def owner(what: str) -> str:
         Tells its owners within this process apart.
     """
     return f"{socket.gethostname()}:{os.getpid()}:{what}"
+
+
+def person() -> str:
+    """Who asks for something, for the record."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def is_driven(row: RunRow) -> bool:
+    """Whether somebody drives a run: has its lease, and is not known to be gone."""
+    return row.owner is not None and (row.lease_until or 0.0) > time.time() and not is_gone(row.owner)
+
+
+def driver_of(row: RunRow) -> str:
+    """Who drives a run, for people; empty where nobody does."""
+    return owner_name(row.owner) if row.owner is not None and is_driven(row) else ""
+
+
+def owner_name(owner: str) -> str:
+    """An owner as people say it.
+
+    >>> owner_name("nimbus:4711:5f3a")
+    'process 4711 on nimbus'
+    """
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    return f"process {pid} on {host}" if pid.isdigit() else owner
 
 
 def is_gone(name: str) -> bool:

@@ -13,8 +13,10 @@ SECONDS = 5.0  # for a person who waits
 _FIRST, _LONGEST = 0.05, 1.0  # between two tries
 
 
-def patiently(call: Callable[[], R], seconds: float = SECONDS) -> R:
-    """Call, and call again for some seconds while the store says that this may pass.
+def patiently(
+    call: Callable[[], R], seconds: float = SECONDS, still: Callable[[StoreUnavailable], bool] = lambda error: True
+) -> R:
+    """Call, and call again for some seconds while the store says that this may pass, and `still` that it is wanted.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def patiently(call: Callable[[], R], seconds: float = SECONDS) -> R:
         try:
             return call()
         except StoreUnavailable as error:
-            if not error.transient or time.monotonic() + pause > until:
+            if not error.transient or time.monotonic() + pause > until or not still(error):
                 raise
         time.sleep(pause)
         pause = min(_LONGEST, 2 * pause)

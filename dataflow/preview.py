@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow import states
-from dataflow.recovery import Reopening, recall
+from dataflow.board import MADE_AGAIN
+from dataflow.graph import Graph
+from dataflow.plan import Plan
+from dataflow.recovery import Past, Reopening, recall
 from dataflow.works import Who
 from dataflow_storage import ResultStore, RunStore
 from dataflow_storage.rows import NodeRow, RunRow
@@ -36,14 +39,29 @@ class NodePreview:
 
 
 def preview(
-    run: RunRow, runs: RunStore, results: ResultStore, how: Reopening, approved: frozenset[Who] = frozenset()
+    run: RunRow,
+    runs: RunStore,
+    results: ResultStore,
+    how: Reopening,
+    graph: Graph | None,
+    approved: frozenset[Who] = frozenset(),
 ) -> list[NodePreview]:
-    """What would run, by node, in the order of the graph; `approved` would be. Operators on nodes are left out."""
+    """What would run, by node, in the order of the graph; `approved` would be. Operators on nodes are left out.
+
+    The graph tells which values that were not stored somebody needs again; None where a driver still holds them.
+    """
     past = recall(run, runs, results, how)
-    kept = Counter(path for path, _ in past.known)
+    again = _made_again(graph, past) if graph is not None else frozenset()
+    kept = Counter(who[0] for who in past.known if who not in again)
     waits = Counter(path for (path, index), due in past.due.items() if due is None and (path, index) not in approved)
     nodes = runs.nodes(run.id)
     return [_node(node, kept[node.path], waits[node.path]) for node in nodes if node.kind != "internal"]
+
+
+def _made_again(graph: Graph, past: Past) -> frozenset[Who]:
+    """What ended well, and would run again for its value."""
+    events = Plan(graph, run="preview", memory=past).news().events
+    return frozenset((event.path, event.index) for event in events if event.message == MADE_AGAIN)
 
 
 def _node(node: NodeRow, kept: int, waits: int) -> NodePreview:

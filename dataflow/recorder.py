@@ -201,11 +201,10 @@ class Recorder:
         self._listed.update(listed)
         self._widths.update(widths)
 
-    def carried_out(self, order: int) -> None:
-        """An order on record was carried out; the rows gathered now are what came of it."""
-        if order:
-            self.size += 1
-            self._orders.append(order)
+    def carried_out(self, *orders: int) -> None:
+        """Orders were carried out; the rows gathered now are what came of it. Those numbered 0 are not on record."""
+        self.size += sum(map(bool, orders))
+        self._orders += filter(None, orders)
 
     def set_run(self, time: float, state: str, message: str = "", **columns: object) -> None:
         """The run entered a state."""

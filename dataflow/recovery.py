@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from dataflow import settings, states
+from dataflow import orders, settings, states
 from dataflow.events import NO_INDEX, label
 from dataflow.owners import is_gone, owner
 from dataflow.patience import patiently
@@ -114,6 +114,8 @@ class Past(Memory):
         How many children maps on record have.
     retried : bool
         With a new budget.
+    ordered : tuple of int
+        Orders to go on, by their numbers, that are carried out with this.
     """
 
     recorded: Mapping[Who, str]
@@ -123,10 +125,13 @@ class Past(Memory):
     anew: Mapping[str, int]
     widths: Mapping[str, int]
     retried: bool
+    ordered: tuple[int, ...]
 
 
 def recall(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening = RESUME) -> Past:
     """Read what is known of a run."""
+    # Before the answers: those that came with these orders are among them.
+    ordered = tuple(one.seq for one in runs.orders(run.id) if one.kind == orders.RESUME)
     nodes = runs.nodes(run.id)
     widths = {node.path: node.width for node in nodes if node.kind == "map" and node.width is not None}
     # A map that once ended as a whole has children since: they stand for it.
@@ -154,6 +159,7 @@ def recall(run: RunRow, runs: RunStore, results: ResultStore, how: Reopening = R
         anew=anew,
         widths=widths,
         retried=how.retry,
+        ordered=ordered,
     )
 
 

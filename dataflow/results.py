@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 from dataflow import cached, keys, states
 from dataflow.binding import bind
@@ -20,9 +20,11 @@ from dataflow.events import NO_INDEX, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
+from dataflow.reaching import reach
 from dataflow.result_keys import join_key, wanted_generation
 from dataflow.session import Job, Session
 
+R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 
@@ -97,9 +99,9 @@ class SingleCommitter:
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         try:
-            outcome = commit_one(self._session, unit, value)
+            outcome = _reach(self._session, unit, lambda: commit_one(self._session, unit, value))
             if policy_caches(unit):
-                cached.remember(self._session, [(unit, outcome)])
+                _reach(self._session, unit, lambda: cached.remember(self._session, [(unit, outcome)]))
         except Exception as error:
             self._refused = Raised(error, dict(describe(error)))
             return None
@@ -109,6 +111,10 @@ class SingleCommitter:
     def refusal(self, unit: Unit) -> Raised:
         assert self._refused is not None
         return self._refused
+
+
+def _reach(session: Session, unit: Unit, call: Callable[[], R]) -> R:
+    return reach(session, unit.path, unit.index, unit.attempt, call)
 
 
 def find_cached(session: Session, unit: Unit, *, alone: bool = False) -> Outcome | None:

@@ -83,13 +83,13 @@ class Run(Driven):
             It ended in failure.
         """
         from dataflow import control
-        from dataflow.recovery import RESUME
 
-        control.approve(self, task, None if value is _NOTHING else value, given=value is not _NOTHING)
+        if resume:
+            self._check_outside()
+        order = control.approve(self, task, None if value is _NOTHING else value, given=value is not _NOTHING)
         if not resume:
             return self
-        if not control.goes_on(self):
-            control.take_up(self, RESUME, executor, as_recorded=as_recorded)
+        if control.go_on(self, order, executor, as_recorded=as_recorded):
             launch(self)
         return self._to_its_end(raise_on_failure)
 

@@ -5,7 +5,7 @@ waits here, and is written when that is possible again. A batch is numbered, so 
 confirmed is not written twice.
 
 State: `_waiting`, batches not written yet, oldest first; `lost`, why it gave up: the run has another owner, or its
-patience is over; `_seen`, the last order that it handed on.
+patience is over; `seen`, the last order that it handed on.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Scribe:
         self._control, self._heard = control, heard
         self._waiting: deque[Batch] = deque()
         self._number = 0
-        self._seen = 0
+        self.seen = 0
         self._changed = threading.Condition()
         self._closing = False
         self.lost: Exception | None = None
@@ -152,8 +152,8 @@ class Scribe:
             return True
         if time.monotonic() - self._polled >= POLL_SECONDS:
             self._polled = time.monotonic()
-            for order in self._runs.orders(self._run_id, after=self._seen):
-                self._seen = order.seq
+            for order in self._runs.orders(self._run_id, after=self.seen):
+                self.seen = order.seq
                 self._heard(order)
         return False
 

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import io
+import math
 import os
 import pickle
 import socket
@@ -80,6 +81,10 @@ class Job:
         Whether prints of bodies are log lines where their task does not say.
     grace : float
         Seconds between SIGTERM and SIGKILL at a timeout.
+    reached : bool
+        The result store has answered the driver.
+    patience : float
+        Seconds that a task waits for one that has, and is away.
     keyed : bool
         Some task of the run is cached or has a target, so that it matters what values count as.
     refresh : bool or tuple of str
@@ -101,6 +106,8 @@ class Job:
     channel: Channel
     log_prints: bool
     grace: float
+    reached: bool = False
+    patience: float = 0.0
     keyed: bool = False
     refresh: bool | tuple[str, ...] = False
     anew: Mapping[str, int] = field(default_factory=dict)
@@ -135,6 +142,7 @@ class Session:
         # Chunks of maps that an earlier driver began, by path and key; and when they were looked for.
         self.chunks: dict[str, dict[str, Mapping[int, Reference]]] = {}
         self.looked: dict[str, float] = {}
+        self.gave_up = -math.inf  # when the result store was last waited for in vain
         self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 
     def definition(self, token: str) -> Definition:

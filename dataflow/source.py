@@ -35,22 +35,21 @@ def address(flow: object) -> dict[str, str] | None:
 
     Examples
     --------
-    >>> address(int) is None
+    >>> address(object()) is None
     True
     """
-    module = getattr(getattr(flow, "fn", None), "__module__", None)
-    holder = sys.modules.get(module) if isinstance(module, str) else None
+    made_in = getattr(getattr(flow, "fn", None), "__module__", None)
     # By itself, not by its function's name: `daily = flow(fn)` has another, and code that was only executed has none.
-    name = (
-        next((name for name, value in list(vars(holder).items()) if value is flow), None)
-        if holder is not None
-        else None
-    )
-    if module is None or name is None:
-        return None
-    file = getattr(holder, "__file__", None)
-    found = {"module": module, "name": name}
-    return {**found, "file": os.path.abspath(file)} if isinstance(file, str) else found
+    # First where its function is from; but it may have been made of that anywhere.
+    modules = dict(sys.modules)
+    for module in (made_in, *modules) if made_in in modules else modules:
+        held = vars(modules[module])
+        name = next((name for name, value in list(held.items()) if value is flow), None)
+        if name is not None:
+            file = held.get("__file__")
+            found = {"module": module, "name": name}
+            return {**found, "file": os.path.abspath(file)} if isinstance(file, str) else found
+    return None
 
 
 def find_flow(run: RunRow, held: object = None) -> Buildable | None:

@@ -6,7 +6,7 @@ A State is plain data: it never holds a value or an exception object.
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from dataflow.errors import IllegalTransition
@@ -102,6 +102,15 @@ class State:
 
     def __repr__(self) -> str:
         return f"State({self.type}: {self.message})" if self.message else f"State({self.type})"
+
+
+def counted(types: Mapping[str, int], which: Collection[str]) -> str:
+    """How many of which, for people.
+
+    >>> counted({FAILED: 2, SUCCESS: 3}, FAILURE)
+    '2 Failed'
+    """
+    return ", ".join(f"{n} {type}" for type, n in sorted(types.items()) if type in which)
 
 
 def check_transition(who: str, before: str, after: str, table: Mapping[str, frozenset[str]] = TASK_TRANSITIONS) -> None:

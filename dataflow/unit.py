@@ -16,6 +16,7 @@ from dataflow.events import NO_INDEX, Expanded, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.graph import Graph
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Outcome
+from dataflow.reaching import is_away, put_by, reach
 from dataflow.results import Committer, end
 from dataflow.session import Session
 from dataflow.signals import Fail, Pause, Retry, Skip
@@ -41,8 +42,11 @@ def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcom
     try:
         while True:
             try:
-                found = committer.find(unit)
-            except Exception as error:  # the storage stays away: that is an attempt that failed
+                found = reach(session, unit.path, unit.index, unit.attempt, lambda: committer.find(unit))
+            except Exception as error:
+                if is_away(error, session):
+                    return put_by(session, unit, error)
+                # A storage that was never there: that is an attempt that failed.
                 unit.attempt += 1
                 failed = _after_exception(session, unit, unit.definition.policy, Raised(error, dict(describe(error))))
                 if failed is not None:
@@ -118,8 +122,10 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
             return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
         session.emit(TaskEvent(unit.path, unit.index, states.RUNNING, time.time(), unit.attempt, worker=session.worker))
         try:
-            args, kwargs = bind(session, unit)
+            args, kwargs = reach(session, unit.path, unit.index, unit.attempt, lambda: bind(session, unit))
         except Exception as error:  # an upstream's result is gone, or a secret has no value
+            if is_away(error, session):
+                return put_by(session, unit, error)
             result: object = Raised(error, dict(describe(error)))
         else:
             context = _context(session, unit, policy)
@@ -138,6 +144,8 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
                         outcome.stands = cached.structure(unit)
                     return outcome
                 result = committer.refusal(unit)
+                if is_away(result.exception, session):
+                    return put_by(session, unit, result.exception)
         outcome = _after_exception(session, unit, policy, result)
         if outcome is not None:
             return outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dataflow.cli import data, previews, standing
+from dataflow.cli import data, previews
 from dataflow.cli.driving import Showing, drive, showing_options
 from dataflow.cli.problems import Refused
 from dataflow.cli.reference import Found, find
@@ -16,6 +16,7 @@ from dataflow.cli.taking import check_graph, executor_option, go_on, recorded_op
 from dataflow.cli.terminal import Printer, day
 from dataflow.cli.waiting import Waiting, command_for, told, unanswered
 from dataflow.events import NO_INDEX
+from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
     from dataflow.run import Run
@@ -58,14 +59,15 @@ def command(
     run = found.run
     asked = _asked(found)
     answer = _answer(run, asked, value)
-    if not no_resume and not standing.driver_of(run.record):
+    if not no_resume and not driver_of(run.record):
         check_graph(run, as_recorded=as_recorded)  # before the answer stands: somebody may want to mend the code first
     if dry_run:
         approved = frozenset((one.row.path, one.row.idx) for one in asked)
         return previews.tell(run.name, control.plan_to_resume(run, approved), showing.output)
+    order = 0
     for one in asked:
         try:
-            control.approve(run, one.label, answer, given=value is not None)
+            order = control.approve(run, one.label, answer, given=value is not None)
         except NothingAsked as error:
             raise _too_late(run, one.label, one.row.path, one.row.idx) or error from error
     name = asked[0].label if len(asked) == 1 else f"{asked[0].row.path}: {len(asked)} children"
@@ -73,7 +75,7 @@ def command(
         return _written(run, [one.label for one in asked], showing.output)
 
     def begin() -> Run:
-        go_on(run, asked, executor, as_recorded=as_recorded)
+        go_on(run, order, executor, as_recorded=as_recorded)
         return run
 
     return drive(begin, showing, earlier=run, note=f"{name} approved")
@@ -175,7 +177,7 @@ def _check(asked: Sequence[Waiting], value: object) -> None:
 
 def _written(run: Run, names: list[str], output: str) -> int:
     row = run.record
-    who = standing.driver_of(row)
+    who = driver_of(row)
     if output == "json":
         data.emit({"run": run.name, "approved": names, "driver": who or None})
     elif output == "jsonl":

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from dataflow.owners import driver_of
 from dataflow.states import FAILURE, FINAL, SUCCESSFUL
 from dataflow_storage.rows import AttemptRow, LogRow, NodeRow, RunRow, TaskRunRow
 
@@ -96,6 +97,7 @@ def run_data(row: RunRow, summed: Mapping[str, int]) -> Data:
         "version": row.version,
         "state": row.state,
         "message": row.message,
+        "driver": driver_of(row) or None,
         "parameters": dict(row.parameters),
         "tags": list(row.tags),
         "executor": row.executor,

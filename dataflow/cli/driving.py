@@ -23,14 +23,17 @@ from dataflow import orders, states
 from dataflow.cli import data, problems
 from dataflow.cli.background import recover_others
 from dataflow.cli.ending import Stopped, conclude, last_line
-from dataflow.cli.standing import driver_of, is_over
+from dataflow.cli.standing import GONE, is_over
 from dataflow.cli.terminal import Printer, clean, took
+from dataflow.driven import interrupt
+from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
     from dataflow.cli.progress import Progress
     from dataflow.run import Run
 
 POLL = 0.25
+TERMINATED = "SIGTERM"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +140,7 @@ def _interrupts() -> Iterator[_Pressed]:
             raise KeyboardInterrupt
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        pressed.terminated = True
+        pressed.terminated, interrupt.by = True, TERMINATED
         # Whoever has Ctrl-C now: an inline executor runs bodies in this very thread, and takes it itself.
         signal.raise_signal(signal.SIGINT)
 
@@ -147,6 +150,7 @@ def _interrupts() -> Iterator[_Pressed]:
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
+        interrupt.by = ""
 
 
 @contextmanager
@@ -154,7 +158,7 @@ def _in_time(timeout: float | None, pressed: _Pressed, printer: Printer) -> Iter
     """Ctrl-C after so many seconds: an inline executor runs bodies in here, where nobody looks at the clock."""
 
     def over() -> None:
-        pressed.timed_out = True
+        pressed.timed_out, interrupt.by = True, _time_over(timeout)
         printer.line(f"the {took(timeout)} of --timeout have passed: cancelling")
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -172,6 +176,8 @@ def _in_time(timeout: float | None, pressed: _Pressed, printer: Printer) -> Iter
 
 def _drive(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, timeout: float | None) -> Stopped:
     """Tell how a run of this process goes until it is over or paused."""
+    from dataflow import control
+
     over = threading.Event()
     # In a thread of its own: in the main thread, Run.wait would take Ctrl-C for itself.
     threading.Thread(target=_wait, args=(run, over), daemon=True).start()
@@ -183,11 +189,11 @@ def _drive(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, ti
         if pressed.count > acted:
             acted = pressed.count
             running = sum(group.counts[states.RUNNING] for group in groups.values())
-            _cancel(run, acted, running, printer)
+            _cancel(run, acted, running, printer, interrupt.taken())
         elif deadline is not None and time.monotonic() > deadline and not timed_out:
             timed_out = True
             printer.line(f"the {took(timeout)} of --timeout have passed: cancelling")
-            run.cancel()
+            control.cancel(run, now=False, by=_time_over(timeout))
         elif not heard and not acted and not timed_out:
             heard = _tell_order(run, printer)
     progress.poll(last=True)
@@ -203,7 +209,7 @@ def _wait(run: Run, over: threading.Event) -> None:
 
 def _tell_order(run: Run, printer: Printer) -> bool:
     """Tell that somebody else wants the run to stop; whether there was anything to tell."""
-    order = run._driver._stop if run._driver is not None else None
+    order = run._driver.told.stop if run._driver is not None else None
     if order is None:
         return False
     what = "pausing" if order.what == orders.PAUSE else "cancelling"
@@ -211,14 +217,20 @@ def _tell_order(run: Run, printer: Printer) -> bool:
     return True
 
 
-def _cancel(run: Run, presses: int, running: int, printer: Printer) -> None:
+def _time_over(timeout: float | None) -> str:
+    return f"--timeout {took(timeout)}"
+
+
+def _cancel(run: Run, presses: int, running: int, printer: Printer, by: str) -> None:
+    from dataflow import control
+
     if presses == 1:
         what = f", {running} task{'' if running == 1 else 's'} finishing" if running else ""
         printer.line(f"\ncancelling{what} (Ctrl-C again to stop now)")
-        run.cancel()
+        control.cancel(run, now=False, by=by)
     else:
         printer.line("\nstopping now")
-        run.cancel(now=True)
+        control.cancel(run, now=True, by=by)
 
 
 def _follow(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, timeout: float | None) -> Stopped:
@@ -236,7 +248,7 @@ def _follow(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, t
         timed_out = deadline is not None and time.monotonic() > deadline
         gone = not driver_of(row)
         if pressed.count or timed_out or gone:
-            why = "its driver is gone: dataflow recover goes on with it" if gone else "it goes on"
+            why = GONE if gone else "it goes on"
             printer.line(f"run {run.name} is {row.state.lower()}; {why}")
             interrupted = problems.EXIT_TERMINATED if pressed.terminated else problems.EXIT_INTERRUPTED
             code = problems.EXIT_PAUSED if gone else problems.EXIT_TIMEOUT if timed_out else interrupted

@@ -10,6 +10,7 @@ import click
 from dataflow import states
 from dataflow.cli import data
 from dataflow.cli.problems import Refused
+from dataflow.cli.standing import GONE, is_left
 from dataflow.cli.terminal import Printer, clipped, day, is_terminal, took, visible, width
 from dataflow.errors import did_you_mean
 from dataflow.places import open_runs
@@ -29,7 +30,8 @@ BAD = frozenset({states.FAILED, states.CRASHED})
 def command(flow: str | None, state: str | None, failed: bool, limit: int, output: str) -> None:
     """List runs, newest first.
 
-    The columns: TASKS is how many task runs are over, of how many; WHY is the first of what went wrong.
+    The columns: TASKS is how many task runs are over, of how many; WHY is the first of what went wrong, or that
+    the driver of a run is gone.
     """
     wanted = sorted(BAD) if failed else None if state is None else [_state(state)]
     store = open_runs()
@@ -75,7 +77,7 @@ def _table(store: RunStore, found: Sequence[RunRow], summed: Mapping[str, Mappin
                 *([row.id, row.executor or ""] if wide else []),
             ]
         )
-        reasons.append(_why(store, row) if row.state in BAD else "")
+        reasons.append(_why(store, row) if row.state in BAD else GONE if is_left(row) else "")
     if any(reasons):
         # What is left of the terminal; names and ids are never cut.
         used = sum(max(visible(cell) for cell in column) + 2 for column in zip(heads, *rows, strict=True))

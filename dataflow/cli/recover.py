@@ -3,8 +3,8 @@
 Of its own, since two projects may both have a module `utils`: a run goes on in the folder, and with the Python, that it
 was started with.
 
-State: `_Watch.children`, the processes by run; `left`, what was said of runs that could not go on, and when they are
-tried again.
+State: `_Watch.children`, the processes by run, and `_tried`, which runs ever had one; `left`, what was said of runs
+that could not go on, and when they are tried again.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import click
 
 from dataflow.cli import data, previews, problems
 from dataflow.cli.recovering import BAD, Recovery, Teller
-from dataflow.cli.standing import owner_name
 from dataflow.cli.terminal import Printer, day, several
+from dataflow.owners import owner_name
 from dataflow.places import open_runs
 
 if TYPE_CHECKING:
@@ -34,22 +34,28 @@ if TYPE_CHECKING:
     from dataflow_storage.rows import RunRow
 
 POLL = 0.1
-LOOK = 1.0  # seconds between two looks of --watch
+LOOK = 1.0  # seconds between two looks
 AGAIN = 30.0  # seconds until a run that could not be taken up is tried again
 
 
 @click.command("recover", short_help="Go on with runs whose driver died.")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
-@click.option("--watch", is_flag=True, help="Stay, and look every second for further ones, until Ctrl-C.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Go on with so many at a time; by default as many as there are CPUs, and 2 at least.",
+)
+@click.option("--watch", is_flag=True, help="Stay when there is none, until Ctrl-C.")
 @previews.dry_run_option
 @data.output_option("table", "json", "jsonl")
-def command(runs: tuple[str, ...], watch: bool, dry_run: bool, output: str) -> int:
+def command(runs: tuple[str, ...], limit: int | None, watch: bool, dry_run: bool, output: str) -> int:
     """Go on with runs whose driver died, and wait until they are over.
 
     Those are runs that are not over and that nobody drives: at once where their process was on this machine, else when
-    its lease has ended. Each goes on in a process of its own; those that are named, in this one. A run that cannot go
-    on by itself, for its code is gone or its driver died too often, becomes Crashed. Ctrl-C ends this command at once
-    and cancels nothing: the next one goes on with the runs.
+    its lease has ended. Each goes on in a process of its own, a limited number at a time; those that are named, in this
+    one. A run that cannot go on by itself, for its code is gone or its driver died too often, becomes Crashed. Ctrl-C
+    ends this command at once and cancels nothing: the next one goes on with the runs.
 
     \b
     Examples:
@@ -61,6 +67,8 @@ def command(runs: tuple[str, ...], watch: bool, dry_run: bool, output: str) -> i
     if watch and (output == "json" or runs):
         hint = "-o jsonl" if output == "json" else "dataflow recover --watch"
         raise problems.Refused("--watch has no end: it takes neither a RUN nor -o json", hint)
+    if limit is not None and runs:
+        raise problems.Refused("--limit is for runs that are found: those that are named go on at once", "leave it out")
     store = open_runs()
     rows = abandoned_runs(store)
     if runs:
@@ -76,29 +84,35 @@ def command(runs: tuple[str, ...], watch: bool, dry_run: bool, output: str) -> i
         recovery.wait()
         is_bad = recovery.is_bad
     else:
-        is_bad = _watched(_Watch(store, teller), watch)
+        is_bad = _watched(_Watch(store, teller, limit or max(2, os.cpu_count() or 1), again=watch), watch)
     teller.close()
     return problems.EXIT_FAILED if is_bad else problems.EXIT_OK
 
 
 def _watched(watching: _Watch, watch: bool) -> bool:
-    """See to all runs, once or until somebody ends it; whether something went wrong."""
+    """See to all runs, until there is none or somebody ends it; whether something went wrong."""
     signal.signal(signal.SIGINT, watching.leave)
-    looked = 0.0
+    looked, busy = 0.0, 1
     while True:
-        if time.monotonic() - looked >= LOOK and (watch or not looked):
+        # Where one has ended the next may begin, also of those that were found later.
+        if len(watching.children) < busy or time.monotonic() - looked >= LOOK:
             watching.look()
             looked = time.monotonic()
-        watching.listen(POLL)
-        if not watching.children and not watch:
+        busy = len(watching.children)
+        if not busy and not watch:
             return watching.is_bad
+        watching.listen(POLL)
 
 
 class _Watch:
-    """Starts a process for each run that nobody drives, and tells what that tells."""
+    """Starts processes for runs that nobody drives, `limit` at a time, and tells what they tell.
 
-    def __init__(self, store: RunStore, teller: Teller) -> None:
-        self._store, self._teller = store, teller
+    With `again`, one that was left, or whose driver has died once more, is tried again; else each is tried once.
+    """
+
+    def __init__(self, store: RunStore, teller: Teller, limit: int, *, again: bool) -> None:
+        self._store, self._teller, self._limit, self._again = store, teller, limit, again
+        self._tried: set[str] = set()
         self._heard: SimpleQueue[tuple[str, data.Data | None]] = SimpleQueue()
         self.children: dict[str, subprocess.Popen[str]] = {}
         self.left: dict[str, tuple[str, float]] = {}
@@ -110,7 +124,12 @@ class _Watch:
 
         now = time.monotonic()
         for row in abandoned_runs(self._store):
-            if row.id not in self.children and self.left.get(row.id, ("", 0.0))[1] <= now:
+            if len(self.children) >= self._limit:
+                return
+            if row.id in self.children or self.left.get(row.id, ("", 0.0))[1] > now:
+                continue
+            if self._again or row.id not in self._tried:
+                self._tried.add(row.id)
                 child = self.children[row.id] = _start(row)
                 assert child.stdout is not None
                 threading.Thread(target=self._read, args=(row.id, child.stdout), daemon=True).start()

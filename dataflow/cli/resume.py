@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -9,10 +10,11 @@ import click
 from dataflow.cli import previews, standing
 from dataflow.cli.driving import Showing, drive, showing_options
 from dataflow.cli.problems import Refused
-from dataflow.cli.taking import check_graph, executor_option, go_on, recorded_option, settle, taken
+from dataflow.cli.taking import check_graph, executor_option, recorded_option, settle, taken
+from dataflow.cli.terminal import Printer
+from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
-    from dataflow.cli.waiting import Waiting
     from dataflow.run import Run
 
 
@@ -33,23 +35,27 @@ def command(run: str, executor: str | None, as_recorded: bool, dry_run: bool, sh
       dataflow resume brisk-otter
       dataflow resume @last --dry-run
     """
+    from dataflow import control
     from dataflow.cli.waiting import waiting
 
     found = standing.find_run(run, "resume")
     settle(found)
     row = found.record
-    waits = [] if standing.is_put_by(row) else waiting(found)
-    standing.check_resume(found, row, len(waits))
+    stopped = control.is_pausing(found, row)
+    waits = [] if stopped else waiting(found)
+    standing.check_resume(found, row, asked=bool(waits) or stopped)
     plain = [one for one in waits if not one.wants]
     if waits and not plain and not any(one.answered for one in waits):
         raise _unanswered(found)
     if dry_run:
         check_graph(found, as_recorded=as_recorded)
         return previews.tell(found.name, found.plan(retry=False), showing.output)
-    return drive(lambda: _begin(found, executor, as_recorded, plain), showing, earlier=found, note="resumed")
+    if stopped and (who := driver_of(row)):
+        Printer(sys.stderr).line(f"{who} still pauses it: it goes on when what runs is over")
+    return drive(lambda: _begin(found, executor, as_recorded), showing, earlier=found, note="resumed")
 
 
-def _begin(run: Run, executor: str | None, as_recorded: bool, plain: list[Waiting]) -> Run:
+def _begin(run: Run, executor: str | None, as_recorded: bool) -> Run:
     from dataflow import control
     from dataflow.driven import launch
     from dataflow.errors import NothingAsked
@@ -60,8 +66,6 @@ def _begin(run: Run, executor: str | None, as_recorded: bool, plain: list[Waitin
         raise _unanswered(run) from error
     if here:
         launch(run)
-    else:  # another process drives it, and was told
-        go_on(run, plain, executor, as_recorded=as_recorded)
     return run
 
 

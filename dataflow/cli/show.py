@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -72,7 +72,8 @@ def _show_run(run: Run, output: str, full: bool) -> None:
         return
     printer = Printer()
     spent = took((row.ended or time.time()) - row.started) if row.started else "-"
-    printer.line(f"{printer.state(row.state)}  {printer.tint(row.name, 'bold')}  {row.flow}  {spent}")
+    gone = f" ({standing.GONE})" if standing.is_left(row) else ""
+    printer.line(f"{printer.state(row.state)}{gone}  {printer.tint(row.name, 'bold')}  {row.flow}  {spent}")
     given = ", ".join(f"{name}={clipped(clean(repr(value)), 60)}" for name, value in row.parameters.items())
     facts = [
         ("id", row.id),
@@ -116,13 +117,15 @@ def _waiting(run: Run, printer: Printer) -> None:
 
 def _groups(run: Run, groups: Sequence[Group], printer: Printer) -> None:
     spans: dict[str, tuple[float, float]] = {}
-    retries: dict[str, int] = {}
+    attempts: dict[str, dict[int, int]] = {}
     for row in run._store.task_runs(run.id):
         begun, ended = row.started, row.ended or row.time
         if begun is not None and ended is not None:
             low, high = spans.get(row.path, (begun, ended))
             spans[row.path] = min(low, begun), max(high, ended)
-        retries[row.path] = retries.get(row.path, 0) + max(row.attempt - 1, 0)
+        if row.attempt > 1:
+            attempts.setdefault(row.path, {})[row.idx] = row.attempt
+    retries = {path: _retries(run, path, found) for path, found in attempts.items()}
     rows = []
     for group in groups:
         span = [spans[path] for path in group.paths if path in spans]
@@ -136,6 +139,15 @@ def _groups(run: Run, groups: Sequence[Group], printer: Printer) -> None:
             ]
         )
     printer.table(["TASK", ">DONE", ">TOOK", "STATES"], rows, indent="  ")
+
+
+def _retries(run: Run, path: str, attempts: Mapping[int, int]) -> int:
+    """How many attempts of a node were made after a failure, and not after an answer."""
+    asked = sum(
+        change.state == states.PAUSED and 0 < change.attempt < attempts.get(change.idx, 0)
+        for change in run._store.transitions(run.id, path=path)
+    )
+    return sum(attempt - 1 for attempt in attempts.values()) - asked
 
 
 def _show_map(found: Found, output: str) -> None:

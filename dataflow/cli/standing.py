@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from dataflow import states
 from dataflow.cli.problems import Refused
 from dataflow.cli.reference import find
-from dataflow.owners import is_gone
+from dataflow.owners import driver_of, is_driven
 from dataflow_storage.rows import RunRow
 
 if TYPE_CHECKING:
@@ -38,25 +37,15 @@ def find_run(reference: str, verb: str) -> Run:
 
 def is_over(row: RunRow) -> bool:
     """Whether nothing more happens to a run by itself."""
-    return row.state in states.RUN_FINAL or row.state == states.PAUSED
+    return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))
 
 
-def driver_of(row: RunRow) -> str:
-    """Who drives a run, for people; empty where nobody does."""
-    if row.owner is None or (row.lease_until or 0.0) <= time.time() or is_gone(row.owner):
-        return ""
-    return owner_name(row.owner)
+GONE = "its driver is gone; dataflow recover goes on with it"
 
 
-def owner_name(owner: str) -> str:
-    """An owner as people say it.
-
-    >>> owner_name("nimbus:4711:5f3a")
-    'process 4711 on nimbus'
-    """
-    host, _, rest = owner.partition(":")
-    pid = rest.partition(":")[0]
-    return f"process {pid} on {host}" if pid.isdigit() else owner
+def is_left(row: RunRow) -> bool:
+    """Whether a run is to go on and nobody drives it: its driver died."""
+    return row.state in (states.PENDING, states.RUNNING) and not is_driven(row)
 
 
 def is_put_by(row: RunRow) -> bool:
@@ -66,22 +55,22 @@ def is_put_by(row: RunRow) -> bool:
 
 def driven(run: Run, row: RunRow) -> Refused:
     """The error for a run that somebody else drives."""
-    state = "running" if is_over(row) else row.state.lower()  # it was taken up at this moment
+    state = "running" if is_over(row) or row.state == states.PAUSED else row.state.lower()  # it was just taken up
     return Refused(
         f"run {run.name} is {state}: {driver_of(row) or 'another process'} drives it",
         f"dataflow show {run.name}; or stop it with dataflow cancel {run.name}",
     )
 
 
-def check_resume(run: Run, row: RunRow, waits: int) -> None:
+def check_resume(run: Run, row: RunRow, *, asked: bool) -> None:
     """Refuse to resume what has ended for good, and what somebody drives of whom nothing can be asked.
 
     Parameters
     ----------
     run, row
         The run and its record.
-    waits : int
-        How many of its task runs wait for a person.
+    asked : bool
+        Something in it waits for a person, or it is pausing.
 
     Raises
     ------
@@ -92,7 +81,7 @@ def check_resume(run: Run, row: RunRow, waits: int) -> None:
         raise Refused(f"run {run.name} has succeeded: there is nothing to resume", f"dataflow rerun {run.name}")
     if row.state == states.FAILED and not _is_open(run):
         raise Refused(f"run {run.name} has failed", f"dataflow retry {run.name} runs again what did not succeed")
-    if driver_of(row) and not waits:
+    if driver_of(row) and not asked:
         raise driven(run, row)
 
 

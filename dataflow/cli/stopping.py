@@ -13,8 +13,9 @@ from dataflow import states
 from dataflow.cli import data, previews
 from dataflow.cli.ending import CODES, paused_hints
 from dataflow.cli.problems import EXIT_INTERRUPTED, EXIT_OK
-from dataflow.cli.standing import check_stop, driver_of, find_run
+from dataflow.cli.standing import check_stop, find_run
 from dataflow.cli.terminal import Printer, clean
+from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
     from dataflow.run import Run

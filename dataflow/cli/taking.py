@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from dataflow import states
 from dataflow.cli.building import users_errors
-from dataflow.cli.standing import driven, driver_of
+from dataflow.cli.standing import driven
+from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
-    from dataflow.cli.waiting import Waiting
     from dataflow.run import Run
 
 POLL = 0.1
@@ -64,17 +64,8 @@ def settle(run: Run) -> None:
         time.sleep(POLL)
 
 
-def go_on(run: Run, answered: Sequence[Waiting], executor: str | None, *, as_recorded: bool) -> None:
-    """Once answers are on record: see that the run's driver has heard of them, or become its driver.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    answered : sequence of Waiting
-        What was answered.
-    executor, as_recorded
-        Where, and with which graph, if it is to be driven here.
+def go_on(run: Run, order: int, executor: str | None, *, as_recorded: bool) -> None:
+    """See that somebody acts on an order to go on, by its number: the run's driver, or this process.
 
     Raises
     ------
@@ -83,31 +74,8 @@ def go_on(run: Run, answered: Sequence[Waiting], executor: str | None, *, as_rec
     """
     from dataflow import control
     from dataflow.driven import launch
-    from dataflow.errors import RunNotResumable
-    from dataflow.recovery import RESUME
 
-    while True:
-        row = run.record
-        if driver_of(row):
-            if _are_heard(run, answered):
-                return
-        elif row.state in states.RUN_FINAL:
-            return
-        else:
-            try:
-                with users_errors(run.flow):
-                    control.take_up(run, RESUME, executor, as_recorded=as_recorded)
-            except RunNotResumable:
-                if not driver_of(run.record):
-                    raise
-            else:
-                launch(run)
-                return
-        time.sleep(POLL)
-
-
-def _are_heard(run: Run, answered: Sequence[Waiting]) -> bool:
-    """Whether none of what was answered waits any more."""
-    ours = {(one.row.path, one.row.idx, one.row.attempt) for one in answered}
-    rows = run._store.task_runs(run.id, states=[states.PAUSED])
-    return not any((row.path, row.idx, row.attempt) in ours for row in rows)
+    with users_errors(run.flow):
+        here = control.go_on(run, order, executor, as_recorded=as_recorded)
+    if here:
+        launch(run)

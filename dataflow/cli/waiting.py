@@ -10,6 +10,7 @@ from dataflow import states
 from dataflow.cli.data import Data
 from dataflow.cli.terminal import clean
 from dataflow.events import NO_INDEX, label
+from dataflow.recovery import asking_number
 from dataflow_storage.rows import TaskRunRow
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def waiting(run: Run, limit: int | None = None) -> list[Waiting]:
     """What waits, by path and index; at most so many."""
     rows = run._store.task_runs(run.id, states=[states.PAUSED], limit=limit)
     answers = {(one.path, one.idx, one.attempt): one.by for one in run._store.answers(run.id)} if rows else {}
-    return [replace(asked(row), answered=answers.get((row.path, row.idx, row.attempt), "")) for row in rows]
+    record = run.record
+    numbers = [(row.path, row.idx, asking_number(record, row)) for row in rows]
+    return [replace(asked(row), answered=answers.get(who, "")) for row, who in zip(rows, numbers, strict=True)]
 
 
 def unanswered(run: Run) -> list[Waiting]:

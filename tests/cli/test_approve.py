@@ -14,9 +14,23 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Call
 
 from tests.cli.test_run import told
-from tests.cli.working import ended, everything, last, ledger, until, until_begun
+from tests.cli.working import WORK, ended, everything, last, ledger, rewrite, until, until_begun
 
 Begin = Callable[..., subprocess.Popen[str]]
+BOTH = """
+
+@task(retries=1)
+def fails():
+    if not os.path.exists("seen"):
+        open("seen", "w").close()
+        raise OSError
+    return wait_for_input(str, "Who?")
+
+
+@flow
+def both():
+    return name(), fails()
+"""
 
 
 def pause(cli: Call, flow: str, *words: str) -> str:
@@ -38,6 +52,26 @@ def test_the_one_task_that_waits_is_approved_and_the_run_goes_on(cli: Call, work
         "run success",
     ]
     assert ledger(work) - before == Counter({"sign": 1})
+
+
+def test_an_attempt_after_an_answer_is_no_retry_and_one_after_a_failure_is(cli: Call, work: Path) -> None:
+    rewrite(work, WORK + BOTH)
+    run = pause(cli, "both")
+    for task in ("name", "fails"):
+        said = cli("approve", f"{run}/{task}", "--value", "Ada")
+    assert said.code == 0, said.err
+    lines = {line.split()[1]: line for line in cli("show", run).out.splitlines() if " 1/1 " in line}
+    assert "retr" not in lines["name"]
+    assert lines["fails"].endswith("1 retry")
+
+
+def test_an_answer_after_a_retry_is_seen_as_one(cli: Call, work: Path) -> None:
+    run = pause(cli, "named")
+    assert cli("approve", run, "--value", "Ada").code == 0
+    assert cli("retry", run, "--from", "name").code == 6
+    assert cli("approve", run, "--value", "Bob", "--no-resume").code == 0
+    assert "answered by " in cli("show", run).out
+    assert cli("resume", run).out == "Bob\n"
 
 
 def test_resume_approves_what_wants_no_value(cli: Call, work: Path) -> None:

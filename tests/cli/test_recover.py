@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -128,6 +131,62 @@ def test_watch_finds_what_dies_later(begin: Begin, kill: Callable[..., str], wor
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 130
     assert ledger(work)["total"] == 2
+
+
+def test_no_more_go_on_at_a_time_than_the_limit_and_the_others_follow(
+    cli: Call, begin: Begin, kill: Callable[..., str], work: Path
+) -> None:
+    names = [kill() for _ in range(3)]
+    process = begin("recover", "--limit", "2", "-o", "jsonl")
+    assert process.stdout is not None
+    first = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert {(one["what"], one["run"]) for one in first} == {("taken up", name) for name in names[:2]}
+    (work / "release").touch()
+    code, out, err = ended(process)
+    assert code == 0, err
+    rest = [json.loads(line) for line in out.splitlines()]
+    assert [one["what"] for one in rest].index("ended") == 0
+    assert sorted(one["run"] for one in rest if one["what"] == "ended") == sorted(names)
+    assert cli("recover", names[0], "--limit", "1").code == 2
+
+
+def test_of_many_commands_that_find_the_same_runs_one_sees_to_them(
+    begin: Begin, kill: Callable[..., str], work: Path
+) -> None:
+    name = kill()
+    (work / "fixed").touch()
+    code, out, err = ended(begin("run", "work.py:shop"))
+    assert (code, out) == (0, "60\n"), err
+    pid = int(re.search(rf"they go on in process (\d+): {name}\n", err)[1])  # type: ignore[index]
+    until_begun(work, None)
+    other = kill()
+    code, out, err = ended(begin("run", "work.py:shop"))
+    assert (code, out) == (0, "60\n"), err
+    assert "go on in process" not in err
+    (work / "release").touch()
+    for each in (name, other):
+        until(dataflow.get_run(each), "Success")
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        threading.Event().wait(0.05)
+
+
+def test_a_run_whose_driver_is_gone_is_said_to_be(
+    begin: Begin, cli: Call, kill: Callable[..., str], work: Path
+) -> None:
+    gone = "its driver is gone; dataflow recover goes on with it"
+    name = kill()
+    assert f"running ({gone})  {name}" in cli("show", name).out
+    assert gone in cli("ls").out
+    told = cli("show", name, "--json").data["run"]
+    assert (told["state"], told["driver"]) == ("Running", None)  # type: ignore[index]
+    (work / "ledger.txt").unlink(missing_ok=True)
+    process = begin("recover")
+    until_begun(work, process)
+    assert gone not in cli("show", name).out + cli("ls").out
+    assert str(cli("ls", "--json").data["runs"][0]["driver"]).startswith("process ")  # type: ignore[index]
+    (work / "release").touch()
+    assert ended(process)[0] == 0
+    assert cli("ls", "--json").data["runs"][0]["driver"] is None  # type: ignore[index]
 
 
 def test_what_was_committed_is_not_run_again(cli: Call, begin: Begin, work: Path) -> None:

@@ -151,7 +151,8 @@ def test_a_paused_run_has_its_own_code(cli: Call) -> None:
 def test_timeout_cancels(cli: Call, folder: Path, executor: str) -> None:
     said = cli("run", "flows.py:slow", "-p", "seconds=2", "-p", "n=40", "--timeout", "0.5", "--executor", executor)
     assert said.code == 124
-    assert dataflow.get_run("@last").state.type == "Cancelled"
+    state = dataflow.get_run("@last").state
+    assert (state.type, state.message) == ("Cancelled", "cancelled by --timeout 0.5s")
     assert len((folder / "ledger.txt").read_text().splitlines()) < 40
 
 

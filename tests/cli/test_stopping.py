@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,23 @@ def test_pause_and_resume(driven: subprocess.Popen[str], begin: Begin, cli: Call
     assert all(count == 1 for count in ledger(work).values())
 
 
+def test_resume_takes_a_pause_back_that_is_still_under_way(
+    driven: subprocess.Popen[str], begin: Begin, cli: Call, work: Path
+) -> None:
+    name = last().name
+    assert cli("pause", name, "--no-wait").code == 0
+    until_told(driven, "pausing: ")
+    other = begin("resume", name)
+    until_told(other, "still pauses it: it goes on when what runs is over")
+    while not any(order.kind == "resume" for order in last()._store.orders(last().id)):
+        time.sleep(0.01)
+    (work / "release").touch()
+    code, out, err = ended(other)
+    assert (code, out) == (0, "28\n"), err
+    assert ended(driven)[0] == 6
+    assert all(count == 1 for count in ledger(work).values())
+
+
 def test_what_nobody_drives_is_stopped_on_record(cli: Call, work: Path) -> None:
     assert cli("run", "work.py:signed").code == 6
     said = cli("pause", "@last", "--note", "later")
@@ -155,7 +173,7 @@ def test_sigterm_cancels_cleanly(begin: Begin, work: Path, executor: str) -> Non
     code, _, err = ended(process)
     assert code == 143, err
     assert "Traceback" not in err
-    assert last().state.type == "Cancelled"
+    assert (last().state.type, last().state.message) == ("Cancelled", "cancelled by SIGTERM")
 
 
 def test_a_closed_terminal_leaves_the_run_to_be_taken_up(driven: subprocess.Popen[str], cli: Call, work: Path) -> None:
@@ -195,7 +213,7 @@ def test_watching_ends_when_the_driver_elsewhere_dies(begin: Begin, cli: Call, w
     process.wait()
     code, out, err = ended(other)
     assert (code, out) == (6, "")
-    assert "its driver is gone: dataflow recover goes on with it" in err
+    assert "its driver is gone; dataflow recover goes on with it" in err
 
 
 def test_an_answer_that_a_driver_does_not_hear_any_more_is_acted_on_when_it_has_left(

@@ -117,11 +117,11 @@ def ledger(folder: Path) -> Counter[str]:
     return Counter(file.read_text().split("\n")[:-1]) if file.exists() else Counter()
 
 
-def until_begun(folder: Path, process: subprocess.Popen[str], what: str = "hold") -> None:
+def until_begun(folder: Path, process: subprocess.Popen[str] | None, what: str = "hold") -> None:
     """Wait until a body of this task runs."""
     deadline = time.monotonic() + PATIENCE
     while not any(name.startswith(what) for name in ledger(folder)):
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process and process.communicate()
         assert time.monotonic() < deadline, "no body began"
         time.sleep(0.02)
 

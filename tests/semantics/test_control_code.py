@@ -132,6 +132,50 @@ def test_a_flow_that_no_module_has_goes_on_as_it_was_recorded() -> None:
     assert run.retry(executor="sync").result() == 7
 
 
+PLACES = {
+    "imported under another name": ("from summing_script import summing as other", "other.run"),
+    "bound to another name": (
+        "import summing_script\nother = summing_script.summing\ndel summing_script.summing",
+        "other.run",
+    ),
+    "made of another module's function": (
+        "import summing_script\nfrom dataflow import flow\nmine = flow(name='mine')(summing_script.summing.fn)",
+        "mine.run",
+    ),
+    "made by a function of another module": ("from summing_script import make\nmine = make()", "mine.run"),
+}
+MAKES = """
+def make():
+    @flow
+    def made(factor: int = 2):
+        return clean.map(numbers())
+    return made
+"""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_flow_is_found_again_by_whatever_name_a_module_has_it(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "summing_script.py", "1 / 0 if n == 2 else n", below=MAKES)
+    text, call = PLACES[place]
+    runs = tmp_path / "runs.py"
+    runs.write_text(f"{text}\nif __name__ == '__main__':\n    {call}(raise_on_failure=False)\n")
+    subprocess.run([sys.executable, str(runs)], check=True, env=os.environ, capture_output=True)
+    run: Any = get_run("@last")
+    assert run.state.type == "Failed"
+    write(
+        tmp_path / "summing_script.py",
+        "10 * n",
+        extra="numbers()",
+        below=MAKES.replace("return cl", "numbers()\n        return cl"),
+    )
+    again = "from dataflow import get_run; get_run('@last').retry(executor='threads:2')"
+    refused = subprocess.run(
+        [sys.executable, "-c", again], env=os.environ, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "CodeChanged" in refused.stderr
+    assert "'numbers-2' is new" in refused.stderr
+
+
 def test_a_run_remembers_where_it_ran(script: Path) -> None:
     write(script, "n")
     run: Any = get_run("@last")

@@ -324,6 +324,54 @@ def test_what_a_resume_would_run_is_what_it_runs(world: World) -> None:
     assert planned == {"numbers": (0, 1, 0), "clean": (3, 0, 0)}
 
 
+def test_a_plan_counts_what_was_not_stored_and_must_be_made_again(world: World) -> None:
+    @task(persist=False)
+    def light() -> int:
+        world.body("light")
+        return 1
+
+    @task(persist=False)
+    def each(n: int) -> int:
+        world.body(f"each {n}")
+        return n
+
+    @task
+    def shown(n: int) -> int:
+        return n
+
+    @task(persist=False)
+    def unused() -> int:
+        world.body("unused")
+        return 1
+
+    @task
+    def ends(n: int) -> int:
+        return n
+
+    @task(trigger=triggers.manual)
+    def heavy(n: int, ns: list[int]) -> int:
+        world.body("heavy")
+        return n
+
+    @flow
+    def weighing() -> object:
+        return heavy(light(), each.map([0, 1])), shown(each(5)), ends(unused())
+
+    run: Any = weighing.run(executor="sync")
+    world.bad = {"heavy"}
+    for retry in (False, True):
+        planned = {one.path: (one.runs, one.kept) for one in run.plan(retry=retry)}
+        world.ran.clear()
+        assert planned == {
+            "light": (1, 0), "each": (2, 0), "heavy": (1 - retry, 0), "each-2": (0, 1), "shown": (0, 1),
+            "unused": (0, 1), "ends": (0, 1),
+        }, retry  # fmt: skip
+    run.resume(executor="sync", raise_on_failure=False)
+    assert world.ran == {"light": 1, "each 0": 1, "each 1": 1, "heavy": 1}
+    planned = {one.path: (one.runs, one.kept) for one in run.plan()}
+    assert (planned["light"], planned["each"], planned["heavy"]) == ((1, 0), (2, 0), (1, 0))
+
+
 def test_a_retry_gives_what_waits_for_a_person_a_new_budget_too(world: World) -> None:
     @task(retries=2)
     def flaky() -> int:
