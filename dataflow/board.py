@@ -270,6 +270,19 @@ class Board:
                 if consumer.status == FLYING:
                     consumer.status = WAITING
                     stack.append(consumer)
+                    self._leave_out(consumer)
+
+    def _leave_out(self, consumer: Item) -> None:
+        """It goes again, and what is on its way for it and not kept will not be there then: it has to end first."""
+        for up in consumer.upstream if self.chains else ():
+            if up.counted and up.status == FLYING and not self._is_kept(up):
+                up.counted = False
+                for other in up.consumers:
+                    other.joined -= 1
+
+    def _is_kept(self, item: Item) -> bool:
+        keys = item.batches if isinstance(item, Group) else [item.key]
+        return all(key in self.live for key in keys)
 
     def _needs(self, consumer: Item, group: Item, indices: Sequence[int]) -> bool:
         """Whether an item needs the value of a child at these indices of a group that has not ended."""

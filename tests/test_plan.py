@@ -160,3 +160,26 @@ def test_a_subflow_that_is_built_twice_joins_once() -> None:
     fragment = plan.take(0.0).fragment
     assert fragment is not None
     assert [dask_task.args[0].path for dask_task in fragment.tasks.values()] == ["sub/same", "sub/same-2"]
+
+
+def test_what_comes_back_before_others_have_told_that_they_will_does_not_take_along_what_follows_all() -> None:
+    """Nothing says that these may be put off, so nothing of the first fragment is kept for a second."""
+
+    @flow
+    def joined() -> object:
+        return same([same(n) for n in range(3)])
+
+    plan = Plan(joined.graph(), run="r", chains=True, slots=2)
+    first = plan.take(0.0).fragment
+    assert first is not None
+    assert not first.keep
+    kept: set[object] = set()
+    for number, path in enumerate(["same", "same-2", "same-3"]):
+        plan.fold(TaskEvent(path, NO_INDEX, states.RETRYING, 0.0, 1, due=float(number)))
+        fragment = plan.take(float(number)).fragment
+        assert fragment is not None
+        assert fragment.inputs() <= kept
+        kept |= fragment.keep
+        plan.fold(TaskEvent(path, NO_INDEX, states.SUCCESS, 0.0, 2, reference=STORED))
+    plan.fold(TaskEvent("same-4", NO_INDEX, states.SUCCESS, 0.0, 1, reference=STORED))
+    assert plan.is_done
