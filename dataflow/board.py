@@ -8,7 +8,7 @@ executor while somebody may need it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from dataflow import states
 from dataflow.errors import MapError
@@ -390,35 +390,6 @@ class Board:
         for part in group.parts:
             for follower in part.followers:
                 self.try_open(follower)
-
-    # Looking ----------------------------------------------------------------------------------------------------------
-
-    def unfinished(self) -> Iterator[tuple[str, int]]:
-        """Every task run that is not final."""
-        for item in self.all:
-            if item.status == DONE:
-                continue
-            if isinstance(item, Single):
-                yield item.node.path, NO_INDEX
-            elif isinstance(item, Group):
-                for part in item.parts:
-                    if item.width is None:
-                        yield part.node.path, NO_INDEX
-                    yield from ((part.node.path, index) for index, known in enumerate(part.known) if known is None)
-
-    def deciding(self) -> Counter[str]:
-        """The types of what decides the run's state: what was returned, and what nothing follows."""
-        types: Counter[str] = Counter()
-        for item in self.all:
-            if isinstance(item, Single) and (item.is_leaf or item.returned):
-                types[item.known.type if item.known else states.PENDING] += 1
-            for part in item.parts if isinstance(item, Group) else ():
-                if not (part.is_leaf or part.returned):
-                    continue
-                if part.whole is not None:
-                    types[part.whole.type] += 1
-                types.update(known.type if known else states.PENDING for known in part.known)
-        return types
 
     def known_of(self, node: Node) -> Known | list[Known | None] | None:
         """What is known of a node: one, or of a mapped one its children."""

@@ -15,7 +15,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from dataflow import states
+from dataflow import ends, states
 from dataflow.board import Board
 from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
@@ -392,11 +392,11 @@ class Plan:
 
     def unfinished(self) -> Iterator[tuple[str, int]]:
         """Every task run that is not final."""
-        return self._board.unfinished()
+        return ends.unfinished(self._board.all)
 
     def deciding(self) -> Counter[str]:
         """The types of what decides the run's state: what was returned, and what nothing follows."""
-        return self._board.deciding()
+        return ends.deciding(self._board.all)
 
     def known_of(self, node: Node) -> Known | list[Known | None] | None:
         """What is known of a node: one, or of a mapped one its children."""
