@@ -24,4 +24,11 @@ def _nothing_is_left() -> Iterator[None]:
 def _foreign() -> set[int]:
     """Children of this process that are not ours: those of `multiprocessing`, which `distributed` uses."""
     ours = "dataflow_isolated"
-    return {c.pid for c in psutil.Process().children() if not any(ours in word for word in c.cmdline())}
+    return {child.pid for child in psutil.Process().children() if not _runs(child, ours)}
+
+
+def _runs(child: psutil.Process, ours: str) -> bool:
+    try:
+        return any(ours in word for word in child.cmdline())
+    except psutil.NoSuchProcess:  # it has ended, and may not have been waited for
+        return False
