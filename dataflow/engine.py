@@ -407,9 +407,6 @@ class Driver:
         try:
             if self._pruner is not None:
                 self._pruner.tidy()
-        except Exception as error:
-            logger.warning("tidying the cache: %s", error)
-        try:
             self.book.close()
             late = self.told.stop if self._gave_in else self._unheard_stop()
             if late is not None and self.book.lost is None:
