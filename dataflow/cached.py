@@ -129,7 +129,7 @@ def wait_for_others(session: Session, unit: Unit, key: Key) -> Outcome | None:
     waited = False
     while not session.cache.claim(key.hex, mine, CLAIM_SECONDS, is_gone):
         waited = True
-        if session.job.control.cancelled:
+        if session.is_cancelled():
             return None
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)

@@ -9,7 +9,7 @@ from typing import cast
 
 from dataflow import states
 from dataflow.binding import bind
-from dataflow.calls import BatchCall, Children, Held, Item, Pick, Pointer, Slot, Stage, Unit
+from dataflow.calls import BatchCall, Held, Item, Pointer, Slot, Stage, Unit, resolve
 from dataflow.chunks import Chunk
 from dataflow.errors import MapError
 from dataflow.events import BatchDone, Measured
@@ -22,15 +22,6 @@ from dataflow.session import Session
 from dataflow.structure import replace
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
-
-
-def resolve(pick: Pick, sources: Sequence[object]) -> object:
-    """What a pick stands for: an outcome, or children of a map."""
-    if isinstance(pick, int):
-        return sources[pick]
-    if isinstance(pick, Children):
-        return pick.gather(sources)
-    return pick
 
 
 def measure(session: Session, unit: Unit) -> Outcome:

@@ -1,6 +1,7 @@
 """What a task leaves in Dask for the tasks after it: a state, and the value or where it is.
 
-Outcome is one task run's; Batch is those of some children of a map; Missing stands in for a value that is not there.
+Outcome is one task run's; Batch is those of some children of a map, Bundle those of some other task runs; Missing
+stands in for a value that is not there.
 """
 
 from __future__ import annotations
@@ -99,6 +100,24 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch({len(self.indices)} of {', '.join(self.outcomes)})"
+
+
+class Bundle:
+    """Outcomes of some task runs that are not children of a map, in the order in which they were called."""
+
+    __slots__ = ("outcomes",)
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = outcomes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Bundle, (self.outcomes,)
+
+    def __sizeof__(self) -> int:
+        return 64 + sum(sys.getsizeof(outcome) for outcome in self.outcomes)
+
+    def __repr__(self) -> str:
+        return f"Bundle({len(self.outcomes)})"
 
 
 class Missing:

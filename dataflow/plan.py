@@ -58,7 +58,6 @@ class Plan:
         slots: int = 1,
         memory: Memory = NOTHING,
     ) -> None:
-        self._slots = slots
         self._board = Board(graph, chains=chains, memory=memory)
         self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
         self._sender = Sender(self._board, self._encoder, slots)
@@ -126,7 +125,7 @@ class Plan:
         item.attempt = max(item.attempt, event.attempt)
         item.failed += event.type == states.RETRYING
         if event.type in states.FINAL:
-            self._board.finish(item, Known(event.type, event.message, event.reference, item.key))
+            self._board.finish(item, Known(event.type, event.message, event.reference, item.key, number=item.number))
         elif event.type == states.PAUSED or (event.type == states.RETRYING and event.due is not None):
             self._board.put_back(item, HELD)
             self._defer(item, event)
@@ -219,9 +218,10 @@ class Plan:
     def _batch_done(self, event: BatchDone) -> None:
         group = next((g for f in self._flying.values() if (g := f.groups.get(event.key)) is not None), None)
         if group is None or event.key not in group.batches:
+            self._sender.bundle_done(event.key, event.seconds)
             return
         indices = group.batches.pop(event.key)
-        group.learn(event.seconds, len(indices), self._slots)
+        self._sender.batch_done(group, event.seconds, len(indices))
         group.passed_on = any(group.place[index] == FLYING and index not in group.holding for index in indices)
         self._take_back(group, indices)
 
@@ -277,17 +277,18 @@ class Plan:
         """Dask is through with a fragment. Whether everything in it is accounted for."""
         flight = self._flying.get(fragment)
         if flight is not None and not any(self._missing(flight)):
-            del self._flying[fragment]
+            self.forget(fragment)
         return fragment not in self._flying
 
     def forget(self, fragment: int) -> None:
-        """A fragment that was cancelled: nothing more is expected of it."""
-        self._flying.pop(fragment, None)
+        """A fragment of which nothing more is expected."""
+        flight = self._flying.pop(fragment, None)
+        for key in flight.singles if flight else ():
+            self._sender.bundle_done(key)
 
     def _missing(self, flight: Flight) -> Iterator[tuple[str, Item]]:
-        for key, single in flight.singles.items():
-            if single.status == FLYING and single.key == key:
-                yield key, single
+        for key, singles in flight.singles.items():
+            yield from ((key, single) for single in singles if single.status == FLYING and single.key == key)
         for key, group in flight.groups.items():
             if key in group.batches or (key == group.measure_key and group.width is None and group.status != DONE):
                 yield key, group
@@ -304,9 +305,10 @@ class Plan:
         reason : str
             For a task run that is lost again and again.
         """
-        flight = self._flying.pop(fragment, None)
+        flight = self._flying.get(fragment)
         if flight is None:
             return
+        self.forget(fragment)
         for key, item in list(self._missing(flight)):
             why = blamed.get(key)
             if isinstance(item, Single):
@@ -367,7 +369,7 @@ class Plan:
     @property
     def is_stuck(self) -> bool:
         """Something is not done, and nothing will ever happen: a defect of ours."""
-        waits = self._flying or self._timers or self._suspects or self._paused or self._board.candidates
+        waits = self._flying or self._timers or self._suspects or self._paused or not self._sender.is_empty
         return not waits and not self.is_done
 
     @property

@@ -1,19 +1,23 @@
 """What is ready becomes the next fragment: single nodes with all that can follow them, maps batch by batch.
 
+Calls of one task that nothing tells apart go as maps do, in bundles of a size that adapts; so does a chain of calls.
+
 One decision, without I/O: `Sender.fragment` returns what must be submitted.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dask._task_spec import Task as DaskTask
 
 from dataflow.board import Board
 from dataflow.encode import Encoder
+from dataflow.fans import Fans, with_followers
 from dataflow.node import Node
+from dataflow.pace import Pace
 from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, group_of, nodes_of
 from dataflow_executors.base import Fragment
 
@@ -27,7 +31,7 @@ class Flight:
 
     tasks: Tasks = field(default_factory=dict)
     annotations: Annotations = field(default_factory=dict)
-    singles: dict[str, Single] = field(default_factory=dict)
+    singles: dict[str, list[Single]] = field(default_factory=dict)  # one, or a bundle
     groups: dict[str, Group] = field(default_factory=dict)  # batches and measurings
     alone: bool = False
 
@@ -47,6 +51,21 @@ class Sender:
 
     def __init__(self, board: Board, encoder: Encoder, slots: int) -> None:
         self._board, self._encoder, self._slots = board, encoder, slots
+        self._fans = Fans(slots)
+        self._paces: dict[tuple[int, ...], Pace] = {}  # by definitions
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be sent that could go."""
+        return not self._board.candidates and self._fans.is_empty
+
+    def batch_done(self, group: Group, seconds: float, children: int) -> None:
+        """A batch of a group is through: the next may be larger, or smaller."""
+        self._pace(group).learn(seconds, children)
+
+    def bundle_done(self, key: str, seconds: float | None = None) -> None:
+        """A bundle is through, in so many seconds, or was lost: more of its kind may go."""
+        self._fans.done(key, seconds)
 
     def fragment(self, number: int, flight: Flight, suspects: deque[Owner]) -> Fragment | None:
         """The next fragment, noted in `flight`; None where nothing is ready.
@@ -64,27 +83,45 @@ class Sender:
         if suspects:
             self._send_suspect(flight, suspects)
         candidates = self._board.candidates
-        while candidates and not flight.alone:
-            item = candidates.popleft()
-            if not item.is_ready or (isinstance(item, Single) and item.suspect):
-                continue
-            if isinstance(item, Single):
-                self._send_single(item, flight)
-            else:
+        while not flight.alone:
+            while candidates:
+                item = candidates.popleft()
+                if not item.is_ready or (isinstance(item, Single) and item.suspect):
+                    continue
+                if isinstance(item, Single):
+                    if not self._fans.take(item):
+                        self._send_singles([item], flight)
+                        self._join([item], joined)
+                    continue
                 assert isinstance(item, Group)
                 self._send_group(item, flight)
                 if item.width is None or item.unsent or not (self._board.chains or _all_in(item, flight)):
                     continue
-            self._board.join(item)
-            joined.append(item)
+                self._join([item], joined)
+            found = self._fans.next()
+            if found is None:
+                break
+            fan, heads = found
+            bundle = with_followers(heads)
+            self._send_singles(bundle, flight)
+            if fan is not None:
+                self._fans.sent(fan, str(heads[0].key), len(heads))
+            self._join(bundle, joined)
         return self._seal(number, flight, joined) if flight.tasks else None
+
+    def _join(self, items: Sequence[Item], joined: list[Item]) -> None:
+        """What waits for these may go with them."""
+        for item in items:
+            self._board.join(item)
+        joined += items
 
     def _seal(self, number: int, flight: Flight, joined: list[Item]) -> Fragment:
         keep: set[str] = set()
-        for key, single in flight.singles.items():
-            if self._must_keep(single):
-                self._board.hold(single, key)
-                keep.add(key)
+        for key, singles in flight.singles.items():
+            for single in singles:
+                if self._must_keep(single):
+                    self._board.hold(single, key)
+                    keep.add(key)
         for key, group in flight.groups.items():
             if key == group.measure_key or self._must_keep(group):
                 self._board.hold(group, key)
@@ -109,11 +146,14 @@ class Sender:
             return True
         return any(consumer.status != FLYING for consumer in item.consumers)
 
-    def _send_single(self, item: Single, flight: Flight) -> None:
-        item.key = self._encoder.new_key(item.node.name)
-        flight.tasks[item.key] = self._encoder.single(item)
-        _annotate(flight.annotations, item.key, item.node)
-        flight.singles[item.key] = item
+    def _send_singles(self, items: list[Single], flight: Flight) -> None:
+        """Send them as one Dask task."""
+        key = self._encoder.new_key(items[0].node.name)
+        for number, item in enumerate(items):
+            item.key, item.number = key, number if len(items) > 1 else None
+        flight.tasks[key] = self._encoder.bundle(key, items) if len(items) > 1 else self._encoder.single(items[0])
+        _annotate(flight.annotations, key, items[0].node)
+        flight.singles[key] = items
 
     def _send_group(self, group: Group, flight: Flight) -> None:
         if group.width is None:
@@ -143,7 +183,8 @@ class Sender:
 
     def _next_batch(self, group: Group) -> list[int]:
         batch = group.node.policy.batch
-        size = group.size if batch == "auto" else int(batch) or 1
+        pace = self._pace(group)
+        size = pace.share(group.unsent, self._slots) if batch == "auto" else int(batch) or 1
         indices: set[int] = set()
         while len(indices) < size:
             index = group.next_index()
@@ -151,6 +192,10 @@ class Sender:
                 break
             indices.add(index)
         return sorted(indices)
+
+    def _pace(self, group: Group) -> Pace:
+        """What is known of the tasks whose runs go together in a group."""
+        return self._paces.setdefault(tuple(id(part.node.definition) for part in group.parts), Pace())
 
     def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:
         """One task run alone, with nothing else in flight: if its worker dies again, it is the one.
@@ -165,7 +210,7 @@ class Sender:
                 owner.suspect = False
                 if owner.is_ready:
                     flight.alone = True
-                    self._send_single(owner, flight)
+                    self._send_singles([owner], flight)
                     owner.status = FLYING
                     return
             else:

@@ -41,6 +41,8 @@ class Channel(Protocol):
 
     def is_open(self) -> bool: ...
 
+    def is_cancelled(self) -> bool: ...
+
 
 @dataclass(slots=True)
 class Control:
@@ -174,6 +176,10 @@ class Session:
     def is_wanted(self) -> bool:
         """Whether anybody still waits for what bodies make."""
         return not self.job.control.aborted if self.is_local else self.job.channel.is_open()
+
+    def is_cancelled(self) -> bool:
+        """Whether nothing more must start in the Dask task that asks."""
+        return self.job.control.cancelled if self.is_local else self.job.channel.is_cancelled()
 
     def may_commit(self) -> bool:
         """Whether what a body made still counts: the run is its driver's, and was not stopped.

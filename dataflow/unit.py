@@ -118,7 +118,7 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
     policy = unit.definition.policy
     while True:
         unit.attempt += 1
-        if session.job.control.cancelled:
+        if session.is_cancelled():
             return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
         session.emit(TaskEvent(unit.path, unit.index, states.RUNNING, time.time(), unit.attempt, worker=session.worker))
         try:

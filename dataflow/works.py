@@ -35,9 +35,11 @@ class Known:
         The Dask key of the task that returned its outcome; it may have been released.
     single : bool
         Under that key lies this one outcome, not a batch.
+    number : int, optional
+        Under that key lies a bundle, and this is its task run of that number.
     """
 
-    __slots__ = ("key", "message", "reference", "single", "type")
+    __slots__ = ("key", "message", "number", "reference", "single", "type")
 
     def __init__(
         self,
@@ -47,8 +49,10 @@ class Known:
         key: str | None = None,
         *,
         single: bool = True,
+        number: int | None = None,
     ) -> None:
-        self.type, self.message, self.reference, self.key, self.single = type, message, reference, key, single
+        self.type, self.message, self.reference = type, message, reference
+        self.key, self.single, self.number = key, single, number
 
     @property
     def outcome(self) -> Outcome:
@@ -120,8 +124,8 @@ class Item:
 class Single(Item):
     """A node that is not mapped.
 
-    State: `known` once it is final; `attempt`, `base` and `failed` count attempts: in all, up to the last retry of the
-    run, and those since that failed;
+    State: `known` once it is final; `number`, its place in the bundle that it went with, if that was one; `attempt`,
+    `base` and `failed` count attempts: in all, up to the last retry of the run, and those since that failed;
     `stands_for`, the task runs (a deferred subflow, or a child of a mapped one) that end as this one does.
     """
 
@@ -129,6 +133,7 @@ class Single(Item):
         super().__init__(order)
         self.node = node
         self.known: Known | None = None
+        self.number: int | None = None
         self.attempt = self.base = self.failed = self.strikes = 0
         self.suspect = False  # it may have killed its worker, and goes alone
         self.resumed = False
@@ -207,8 +212,6 @@ class Group(Item):
         self.strikes: dict[int, int] = {}
         self.suspects: set[int] = set()  # indices that may have killed their worker, and go alone
         self.token: str | None = None
-        self.size = 1
-        self.seconds_each: float | None = None
         self.attempt = 0
 
     @property
@@ -258,19 +261,9 @@ class Group(Item):
         if index < self.fresh:  # else it is come to in its turn
             self.ready.append(index)
 
-    def learn(self, seconds: float, children: int, slots: int) -> None:
-        """Adapt the batch size to how long children take: aim at 0.2 s and at least 4 batches a worker thread."""
-        each = max(seconds / children, 1e-6)
-        self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
-        most = max(1, (self.width or 1) // (4 * slots))
-        self.size = max(1, min(int(BATCH_SECONDS / self.seconds_each), self.size * 16, most))
-
     def __repr__(self) -> str:
         names = " → ".join(part.node.path for part in self.parts)
         return f"Group({names}: {'?' if self.width is None else f'{self.width - self.remaining}/{self.width}'})"
-
-
-BATCH_SECONDS = 0.2
 
 
 def nodes_in(value: object) -> list[Node]:
