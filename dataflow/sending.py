@@ -103,7 +103,7 @@ class Sender:
                 break
             fan, heads = found
             bundle = with_followers(heads)
-            self._send_singles(bundle, flight)
+            self._send_singles(bundle, flight, measured=fan is not None)
             if fan is not None:
                 self._fans.sent(fan, str(heads[0].key), len(heads))
             self._join(bundle, joined)
@@ -146,12 +146,13 @@ class Sender:
             return True
         return any(consumer.status != FLYING for consumer in item.consumers)
 
-    def _send_singles(self, items: list[Single], flight: Flight) -> None:
-        """Send them as one Dask task."""
+    def _send_singles(self, items: list[Single], flight: Flight, *, measured: bool = False) -> None:
+        """Send them as one Dask task, which tells how long it took where that is to be measured."""
         key = self._encoder.new_key(items[0].node.name)
+        bundled = measured or len(items) > 1
         for number, item in enumerate(items):
-            item.key, item.number = key, number if len(items) > 1 else None
-        flight.tasks[key] = self._encoder.bundle(key, items) if len(items) > 1 else self._encoder.single(items[0])
+            item.key, item.number = key, number if bundled else None
+        flight.tasks[key] = self._encoder.bundle(key, items) if bundled else self._encoder.single(items[0])
         _annotate(flight.annotations, key, items[0].node)
         flight.singles[key] = items
 
