@@ -71,8 +71,7 @@ class Fans:
                 if not queue:
                     del fan.queues[waits]
                     continue
-                few = len(queue) <= max(FEW, 4 * self._slots)
-                if few and fan.pace.seconds_each is None:
+                if len(queue) <= FEW and fan.pace.seconds_each is None:
                     return None, [queue.popleft()]
                 if len(fan.flying) < 2 * self._slots + 2:
                     return fan, _first(queue, fan.pace.share(len(queue), self._slots))
