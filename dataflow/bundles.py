@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
+from dataflow.bundled import PATHS
 from dataflow.calls import BundleCall, Call, Inner, Unit, resolve
+from dataflow.chunks import Chunk, Place, is_stored
 from dataflow.events import NO_INDEX, BatchDone
 from dataflow.outcome import ABSENT, DEFERRED, Bundle, Outcome
-from dataflow.results import SingleCommitter
+from dataflow.result_keys import bundle_name
+from dataflow.results import find_cached, find_own
 from dataflow.session import Session
 from dataflow.unit import run_unit
 
@@ -33,13 +36,48 @@ def as_unit(session: Session, call: Call, sources: Sequence[object], made: Seque
     )
 
 
+class BundleChunk(Chunk):
+    """The committer of a bundle: one lane, and the task runs are numbered in the order in which they are called."""
+
+    def __init__(self, session: Session, calls: Sequence[Call]) -> None:
+        self._lane = bundle_name([call.path for call in calls])
+        self._number = {call.path: number for number, call in enumerate(calls)}
+        self._picks = [[pick.number for pick in call.picks or () if isinstance(pick, Inner)] for call in calls]
+        policies = [session.definition(call.definition).policy for call in calls]
+        keyed = any(self._picks) and any(p.cache is not None or p.target is not None for p in policies)
+        lanes = [self._lane] if any(map(is_stored, policies)) else []
+        super().__init__(session, lanes, range(len(calls)), keyed=keyed)
+
+    def find(self, unit: Unit) -> Outcome | None:
+        """What this very task run committed before, in this bundle, in another, or alone; or another run."""
+        if not self._session.job.taken_up or self._away is not None or not is_stored(unit.definition.policy):
+            return super().find(unit)
+        return find_own(self._session, unit) or find_cached(self._session, unit)
+
+    def _at(self, unit: Unit) -> Place:
+        return self._lane, self._number[unit.path]
+
+    def _before(self, unit: Unit) -> Iterator[Place]:
+        return ((self._lane, number) for number in self._picks[self._number[unit.path]])
+
+    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
+        job = self._session.job
+        paths = {str(number): unit.path for number, unit in units.items()}
+        return {"run": job.run_id, "flow": job.flow, "path": lane, PATHS: paths}
+
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        """Each task run is looked for when it is its turn."""
+
+
 def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) -> Bundle:
     """Run the calls of a bundle, one after the other."""
     started = time.perf_counter()
     made: list[Outcome] = []
-    committer = SingleCommitter(session)
-    for one in call.calls:
-        made.append(run_unit(session, as_unit(session, one, sources, made), committer))
+    chunk = BundleChunk(session, call.calls)
+    for number, one in enumerate(call.calls):
+        made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
+        chunk.step(number)
+    chunk.close()
     session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
     # A value that was handed on within the bundle, nobody else needs, unless what comes after it was put off.
     for one, outcome in zip(call.calls, made, strict=True):

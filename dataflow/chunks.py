@@ -1,119 +1,130 @@
-"""Commits the results of a batch of children as few objects: each holds what came within a fraction of a second.
+"""Commits results as few objects: each holds what one Dask task made within a fraction of a second.
 
-A child's success is reported when its chunk is committed, not before. A chunk's key names its first index and its
-stage; a batch that runs again (its worker died) finds its chunks one after the other.
+A success is reported when its chunk is committed, not before. What is committed together is a *lane*: the children of a
+mapped node, by index, or the task runs of a bundle, by their place in it. A chunk's key names its lane and its first
+number; a Dask task that runs again (its worker died) finds its chunks one after the other.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Group, Unit
+from dataflow.definition import Policy
 from dataflow.events import TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
 from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
-from dataflow.session import Session
-from dataflow_storage import StoreUnavailable
+from dataflow.session import LOOK_SECONDS, Session
+from dataflow_storage import Encoded, Reference, StoreUnavailable
 
 CHUNK_SECONDS = 0.25
-LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 CHUNK_BYTES = 4_000_000
 
+Place = tuple[str, int]  # a lane, and a number in it
 
-class Chunk:
-    """The committer of one batch.
 
-    State: `_found`, what an earlier run of this batch committed; `_waiting`, the successes of the current chunk that
-    are not committed yet, by stage; `_start`, its first index.
+class Waiting(NamedTuple):
+    """A success that is not committed yet."""
+
+    unit: Unit
+    outcome: Outcome
+    encoded: Encoded
+
+
+class Chunk(ABC):
+    """The committer of one Dask task that runs many task runs.
+
+    Parameters
+    ----------
+    session : Session
+        This process's part in the run.
+    lanes : sequence of str
+        What is committed, each after those before it.
+    numbers : sequence of int
+        What of each lane the Dask task runs.
+    keyed : bool
+        Somebody may ask what a value counts as before it is committed.
+
+    State: `_found`, what an earlier run of this Dask task committed; `_waiting`, the successes of the current chunk;
+    `_first` and `_last`, its numbers; `_lost`, what of it could not be committed: whether it failed, or was put off.
     """
 
-    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
+    def __init__(self, session: Session, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool) -> None:
         self._session = session
-        self._group = group
-        self._persisted = [
-            stage
-            for stage in group.stages
-            if (p := session.definition(stage.definition).policy).persist and p.target is None
-        ]
-        # A later stage may ask what a value counts as before it is committed.
-        self._keyed = len(group.stages) > 1 and any(
-            p.cache is not None or p.target is not None
-            for p in (session.definition(stage.definition).policy for stage in group.stages)
-        )
-        self._found: dict[tuple[str, int], Outcome] = {}
-        self._waiting: list[tuple[Unit, Outcome]] = []
+        self._lanes = lanes
+        self._keyed = keyed
+        self._found: dict[Place, Outcome] = {}
+        self._waiting: list[Waiting] = []
+        self._lost: dict[Place, str] = {}
         self._first: int | None = None
         self._last = 0
         self._bytes = 0
         self._since = time.perf_counter()
         self._refused: Raised | None = None
         self._away: Exception | None = None
-        if self._persisted:
+        if lanes:
             try:
-                reach(session, group.stages[0].path, indices[0], 0, lambda: self._look_back(indices))
+                reach(session, lanes[0], numbers[0], 0, lambda: self._look_back(numbers))
             except StoreUnavailable as error:
                 self._away = error
 
-    def _key(self, path: str, first: int) -> str:
-        job = self._session.job
-        return f"{job.run_id}/{join_key(path, first, job.generation)}"
+    @abstractmethod
+    def _at(self, unit: Unit) -> Place:
+        """The lane of a task run, and its number there."""
 
-    def _look_back(self, indices: Sequence[int]) -> None:
+    @abstractmethod
+    def _before(self, unit: Unit) -> Iterator[Place]:
+        """What of this Dask task a task run has used."""
+
+    @abstractmethod
+    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
+        """What an object of a lane says of what is in it."""
+
+    @abstractmethod
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        """A driver before this one may have cut other chunks, and what ran for it may have ended just now."""
+
+    def _key(self, lane: str, first: int) -> str:
+        job = self._session.job
+        return f"{job.run_id}/{join_key(lane, first, job.generation)}"
+
+    def _look_back(self, numbers: Sequence[int]) -> None:
         if self._session.job.taken_up:
-            self._look_everywhere(set(indices))
+            self._look_everywhere(set(numbers))
             return
         position = 0
-        while position < len(indices):
-            first, last = indices[position], -1
-            for stage in self._persisted:
-                found = self._session.job.store.find_many(self._key(stage.path, first))
-                for index, reference in (found or {}).items():
-                    if index < 0:
-                        last = max(last, -index - 1)
-                        continue
-                    self._found[stage.path, index] = Outcome(
-                        states.SUCCESS, reference=reference, message="committed before"
-                    )
+        while position < len(numbers):
+            first, last = numbers[position], -1
+            for lane in self._lanes:
+                for number, reference in (self._session.job.store.find_many(self._key(lane, first)) or {}).items():
+                    if number < 0:
+                        last = max(last, -number - 1)
+                    else:
+                        self._take(lane, number, reference)
             if last < 0:
                 return
-            while position < len(indices) and indices[position] <= last:
+            while position < len(numbers) and numbers[position] <= last:
                 position += 1
 
-    def _look_everywhere(self, indices: set[int]) -> None:
-        """A driver before this one may have cut other batches, and what ran for it may have ended just now."""
-        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
-        for stage in self._persisted:
-            news: list[str] = []
-            if time.monotonic() - looked.get(stage.path, -LOOK_SECONDS) >= LOOK_SECONDS:
-                news = job.store.keys(f"{job.run_id}/{stage.path}[")
-                looked[stage.path] = time.monotonic()
-            for key in news:
-                path, _, generation = split_key(key.partition("/")[2])
-                if path != stage.path or generation != job.generation:
-                    continue
-                if key not in seen.setdefault(path, {}):
-                    seen[path][key] = job.store.find_many(key) or {}
-            for chunk in seen.get(stage.path, {}).values():
-                for index in chunk.keys() & indices:
-                    self._found[stage.path, index] = Outcome(
-                        states.SUCCESS, reference=chunk[index], message="committed before"
-                    )
+    def _take(self, lane: str, number: int, reference: Reference) -> None:
+        self._found[lane, number] = Outcome(states.SUCCESS, reference=reference, message="committed before")
 
     def find(self, unit: Unit) -> Outcome | None:
-        """What this very child committed before, or another run."""
+        """What this very task run committed before, or another run."""
         if self._away is not None:
             raise self._away
         if unit.definition.policy.target is not None:
             return look_at_target(self._session, unit)
-        outcome = self._found.get((unit.path, unit.index)) if self._found else None
+        outcome = self._found.get(self._at(unit)) if self._found else None
         if outcome is not None:
             report(self._session, unit, outcome)
         return outcome or find_cached(self._session, unit)
@@ -121,20 +132,21 @@ class Chunk:
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         """Put a value with the chunk. A target is committed at once."""
         policy = unit.definition.policy
-        if policy.target is not None or not policy.persist:
-            try:
+        try:
+            if not is_stored(policy):
                 put = partial(commit_one, self._session, unit, value)
                 outcome = reach(self._session, unit.path, unit.index, unit.attempt, put)
-            except Exception as error:
-                self._refused = Raised(error, dict(describe(error)))
-                return None
-            report(self._session, unit, outcome)
-            return outcome
+                report(self._session, unit, outcome)
+                return outcome
+            encoded = self._session.job.store.encode(value, serializer=policy.serializer)
+        except Exception as error:
+            self._refused = Raised(error, dict(describe(error)))
+            return None
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
-            outcome.stands = keys.stored_as(value, policy.serializer)
-        self._waiting.append((unit, outcome))
-        self._bytes += sys.getsizeof(outcome)
+            outcome.stands = keys.stored_as(encoded)
+        self._waiting.append(Waiting(unit, outcome, encoded))
+        self._bytes += encoded.stored
         return outcome
 
     def refusal(self, unit: Unit) -> Raised:
@@ -142,11 +154,11 @@ class Chunk:
         assert self._refused is not None
         return self._refused
 
-    def step(self, index: int) -> None:
-        """An index is through all stages: commit if it is time."""
+    def step(self, number: int) -> None:
+        """A number is through: commit if it is time."""
         if self._first is None:
-            self._first = index
-        self._last = index
+            self._first = number
+        self._last = number
         if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
             self.close()
 
@@ -157,104 +169,110 @@ class Chunk:
         self._since = time.perf_counter()
         if first is None or self._away is not None or not self._session.may_commit():
             return
-        by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
-        for unit, outcome in waiting:
-            by_stage.setdefault(unit.path, {})[unit.index] = unit, outcome
-        refused: set[tuple[int, int]] = set()
-        deferred: set[tuple[int, int]] = set()
-        for number, stage in enumerate(self._group.stages):
-            if stage not in self._persisted:
-                continue
-            mine = by_stage.get(stage.path, {})
-            before = [place for place in stage.upstream if isinstance(place, int)]
-            for index in [index for index in mine if any((place, index) in refused for place in before)]:
-                # It ran on a value that could not be committed, and so does not count.
-                self._fail(
-                    number,
-                    *mine.pop(index),
-                    states.TRIGGER_FAILED,
-                    "its upstream's result could not be committed",
-                    refused,
-                )
-            for index in [index for index in mine if any((place, index) in deferred for place in before)]:
-                unit, outcome = mine.pop(index)
-                self._defer(number, unit, outcome, deferred)
-                event = TaskEvent(
-                    unit.path,
-                    index,
-                    states.PENDING,
-                    time.time(),
-                    unit.attempt,
-                    "goes again: what it used was not stored",
-                )
-                self._session.emit(event)
-            self._commit(number, stage.path, first, mine, refused, deferred)
+        by_lane: dict[str, dict[int, Waiting]] = {lane: {} for lane in self._lanes}
+        for one in waiting:
+            lane, number = self._at(one.unit)
+            by_lane[lane][number] = one
+        self._lost.clear()
+        for lane, mine in by_lane.items():
+            self._commit(lane, first, {number: one for number, one in mine.items() if not self._goes_with(one)})
 
-    def _commit(
-        self,
-        number: int,
-        path: str,
-        first: int,
-        mine: dict[int, tuple[Unit, Outcome]],
-        refused: set[tuple[int, int]],
-        deferred: set[tuple[int, int]],
-    ) -> None:
+    def _commit(self, lane: str, first: int, mine: Mapping[int, Waiting]) -> None:
+        units = {number: one.unit for number, one in mine.items()}
+        meta = {**self._meta(lane, units), "index": first}
+        values: dict[int, object] = {number: one.encoded for number, one in mine.items()}
         # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
-        units = [unit for unit, _ in mine.values()]
-        meta: dict[str, object] = (
-            {**meta_of(self._session, units[0]), "index": first} if units else {"path": path, "index": first}
-        )
-        serializer = units[0].definition.policy.serializer if units else "auto"
-        values: dict[int, object] = {index: outcome.value for index, (_, outcome) in mine.items()}
         values[-self._last - 1] = None
-        errors: Mapping[int, Exception]
         try:
-            put = partial(
-                self._session.job.store.put_many, self._key(path, first), values, serializer=serializer, meta=meta
-            )
-            references, errors = reach(self._session, path, first, 0, put)
+            put = partial(self._session.job.store.put_many, self._key(lane, first), values, meta=meta)
+            references, _ = reach(self._session, lane, first, 0, put)
         except Exception as error:
-            references, errors = {}, dict.fromkeys(values, error)
-        for index, (_, outcome) in mine.items():
-            if index in references:
-                outcome.reference = references[index].reference
+            for one in mine.values():
+                if not self._goes_with(one):
+                    self._lose(one, error)
+            return
+        for number, (_, outcome, _) in mine.items():
+            outcome.reference = references[number].reference
         if self._session.job.taken_up:
-            self._session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
-        if units and policy_caches(units[0]):
-            cached.remember(self._session, list(mine.values()))
-        for index, (unit, outcome) in mine.items():
-            if index in references:
-                if references[
-                    index
-                ].adopted:  # another attempt was first: what it committed is the result, for everybody
-                    outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
-                report(self._session, unit, outcome)
-            elif is_away(away := errors[index], self._session):
-                put_by(self._session, unit, away)
-                self._defer(number, unit, outcome, deferred)
-            else:
-                failure = describe(errors[index])
-                self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
+            self._session.chunks.setdefault(lane, {})[self._key(lane, first)] = {}  # ours: nothing to learn of it
+        cached.remember(self._session, [(one.unit, one.outcome) for one in mine.values() if policy_caches(one.unit)])
+        for number, (unit, outcome, _) in mine.items():
+            if references[number].adopted:  # another attempt was first: what it committed is the result, for everybody
+                outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+            report(self._session, unit, outcome)
 
-    def _defer(self, number: int, unit: Unit, outcome: Outcome, deferred: set[tuple[int, int]]) -> None:
-        """It is put by, or follows what is: it goes again with that."""
-        deferred.add((number, unit.index))
-        outcome.type, outcome.value = DEFERRED, ABSENT
+    def _goes_with(self, one: Waiting) -> bool:
+        """Whether something that a task run has used could not be committed: then it does not count either."""
+        lost = {self._lost[place] for place in self._before(one.unit) if place in self._lost} if self._lost else ()
+        if not lost:
+            return False
+        if states.FAILED in lost:
+            self._end(one, states.TRIGGER_FAILED, "its upstream's result could not be committed")
+        else:
+            self._end(one, DEFERRED)
+            self._emit(one.unit, states.PENDING, "goes again: what it used was not stored")
+        return True
 
-    def _fail(
-        self,
-        number: int,
-        unit: Unit,
-        outcome: Outcome,
-        type: str,
-        message: str,
-        refused: set[tuple[int, int]],
-        details: dict[str, object] | None = None,
-    ) -> None:
-        refused.add((number, unit.index))
-        outcome.type, outcome.message, outcome.value = type, message, ABSENT
-        self._session.emit(
-            TaskEvent(
-                unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=self._session.worker
-            )
+    def _lose(self, one: Waiting, error: Exception) -> None:
+        """A result could not be committed: it failed, or is put by where the store is away."""
+        if is_away(error, self._session):
+            put_by(self._session, one.unit, error)
+            self._end(one, DEFERRED)
+        else:
+            failure = describe(error)
+            self._end(one, states.FAILED, one_line(failure), dict(failure))
+
+    def _end(self, one: Waiting, type: str, message: str = "", details: dict[str, object] | None = None) -> None:
+        self._lost[self._at(one.unit)] = DEFERRED if type == DEFERRED else states.FAILED
+        one.outcome.type, one.outcome.message, one.outcome.value = type, message, ABSENT
+        if type != DEFERRED:
+            self._emit(one.unit, type, message, details)
+
+    def _emit(self, unit: Unit, type: str, message: str, details: dict[str, object] | None = None) -> None:
+        session = self._session
+        session.emit(
+            TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker)
         )
+
+
+def is_stored(policy: Policy) -> bool:
+    """Whether results go to the run's own place, not to a target or nowhere."""
+    return policy.persist and policy.target is None
+
+
+class MapChunk(Chunk):
+    """The committer of a batch of children; each mapped node of its group is a lane."""
+
+    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
+        policies = {stage.path: session.definition(stage.definition).policy for stage in group.stages}
+        self._upstream = {
+            stage.path: [group.stages[place].path for place in stage.upstream if isinstance(place, int)]
+            for stage in group.stages
+        }
+        lanes = [path for path, policy in policies.items() if is_stored(policy)]
+        keyed = len(policies) > 1 and any(p.cache is not None or p.target is not None for p in policies.values())
+        super().__init__(session, lanes, indices, keyed=keyed)
+
+    def _at(self, unit: Unit) -> Place:
+        return unit.path, unit.index
+
+    def _before(self, unit: Unit) -> Iterator[Place]:
+        return ((path, unit.index) for path in self._upstream[unit.path])
+
+    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
+        return meta_of(self._session, next(iter(units.values()))) if units else {"path": lane}
+
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
+        for lane in self._lanes:
+            news: list[str] = []
+            if time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
+                news = job.store.keys(f"{job.run_id}/{lane}[")
+                looked[lane] = time.monotonic()
+            for key in news:
+                path, _, generation = split_key(key.partition("/")[2])
+                if path == lane and generation == job.generation and key not in seen.setdefault(lane, {}):
+                    seen[lane][key] = job.store.find_many(key) or {}
+            for chunk in seen.get(lane, {}).values():
+                for number in chunk.keys() & numbers:
+                    self._take(lane, number, chunk[number])

@@ -10,7 +10,7 @@ from typing import cast
 from dataflow import states
 from dataflow.binding import bind
 from dataflow.calls import BatchCall, Held, Item, Pointer, Slot, Stage, Unit, resolve
-from dataflow.chunks import Chunk
+from dataflow.chunks import MapChunk
 from dataflow.errors import MapError
 from dataflow.events import BatchDone, Measured
 from dataflow.failure import describe, one_line
@@ -68,7 +68,7 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
     started = time.perf_counter()
     group = session.group(call.group)
     picked = [resolve(pick, sources) for pick in call.picks]
-    chunk = Chunk(session, group, call.indices)
+    chunk = MapChunk(session, group, call.indices)
     outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in group.stages}
     for position, index in enumerate(call.indices):
         made: list[Outcome] = []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 0.05
 FLUSH_EVENTS = 1000
+LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 
 
 class Channel(Protocol):
@@ -141,9 +142,10 @@ class Session:
         self._unsent: dict[str, bytes] = {}
         self._definitions: dict[str, Definition] = {}
         self._groups: dict[str, Group] = {}
-        # Chunks of maps that an earlier driver began, by path and key; and when they were looked for.
+        # Chunks that an earlier driver began, by lane and key; and when they were looked for.
         self.chunks: dict[str, dict[str, Mapping[int, Reference]]] = {}
         self.looked: dict[str, float] = {}
+        self.bundled: dict[str, Reference] = {}  # what bundles among them hold, by path
         self.gave_up = -math.inf  # when the result store was last waited for in vain
         self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 

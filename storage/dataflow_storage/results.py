@@ -142,6 +142,21 @@ class ResultStore(Reading):
             return Committed(reference=refer(url, encoded), adopted=False)
         return Committed(reference=refer(url, found[0]), adopted=found[0].token != token)
 
+    def encode(self, value: object, *, serializer: str | Serializer = "auto") -> Encoded:
+        """Make the bytes of a value, for `put_many`: what cannot be stored is refused now, not when all are.
+
+        Parameters
+        ----------
+        value, serializer
+            As in `put`.
+
+        Raises
+        ------
+        SerializationError
+            The value cannot be written.
+        """
+        return self._coding.encode(value, serializer)
+
     def put_many(
         self,
         key: str,
@@ -157,7 +172,7 @@ class ResultStore(Reading):
         key : str
             Name of the batch; apart from the names of single values.
         values : mapping of int to object
-            Values by item number.
+            Values by item number; what `encode` gave is taken as it is.
         serializer, meta
             As in `put`, for all of them.
 
@@ -176,7 +191,7 @@ class ResultStore(Reading):
         failed: dict[int, SerializationError] = {}
         for item, value in values.items():
             try:
-                waiting[item] = self._coding.encode(value, serializer)
+                waiting[item] = value if isinstance(value, Encoded) else self._coding.encode(value, serializer)
             except SerializationError as error:
                 failed[item] = error
         done: dict[int, Committed] = {}
