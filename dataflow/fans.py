@@ -111,9 +111,9 @@ def _source(up: Item) -> Hashable:
 
 
 def may_share(node: Node) -> bool:
-    """Whether a node may go in one Dask task with others."""
-    policy = node.policy
-    return policy.batch is not False and not node.definition.builds and not isinstance(policy.trigger, Manual)
+    """Whether a node may go in one Dask task with others; what is cached may have to wait for another run."""
+    policy, builds = node.policy, node.definition.builds
+    return policy.batch is not False and policy.cache is None and not builds and not isinstance(policy.trigger, Manual)
 
 
 def with_followers(heads: Sequence[Single]) -> list[Single]:
