@@ -82,6 +82,7 @@ def make_plan(
         chains=work.executor.chains,
         slots=work.executor.slots,
         memory=replace(past or NOTHING, known={**known, **pruned}),
+        batch=settings.batch(),
     )
     book.begin_again()
     book.note(plan.news())

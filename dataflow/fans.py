@@ -38,10 +38,12 @@ class Fans:
     ----------
     slots : int
         Worker threads.
+    batch : "auto" or int
+        How many heads a bundle has, where their task does not say.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, batch: str | int) -> None:
+        self._slots, self._batch = slots, batch
         self._fans: dict[int, Fan] = {}
         self._open: dict[int, Fan] = {}  # those with something in a queue
         self._of: dict[str, Fan] = {}  # by the key of a bundle in flight
@@ -53,7 +55,7 @@ class Fans:
 
     def take(self, item: Single) -> bool:
         """Put a call that could go with its like; False where it must go alone."""
-        if not may_share(item.node):
+        if not self.may_share(item.node):
             return False
         number = id(item.node.definition)
         fan = self._fans.setdefault(number, Fan())
@@ -71,13 +73,41 @@ class Fans:
                 if not queue:
                     del fan.queues[waits]
                     continue
-                if len(queue) <= FEW and fan.pace.seconds_each is None:
+                size = self._size(queue[0].node)
+                if size == "auto" and len(queue) <= FEW and fan.pace.seconds_each is None:
                     return None, [queue.popleft()]
                 if len(fan.flying) < 2 * self._slots + 2:
-                    return fan, _first(queue, fan.pace.share(len(queue), self._slots))
+                    return fan, _first(queue, fan.pace.share(len(queue), self._slots) if size == "auto" else int(size))
             if not fan.queues:
                 del self._open[number]
         return None
+
+    def _size(self, node: Node) -> str | int:
+        return self._batch if node.policy.batch == "auto" else node.policy.batch
+
+    def may_share(self, node: Node) -> bool:
+        """Whether a node may go in one Dask task with others; what is cached may have to wait for another run."""
+        policy, size = node.policy, self._size(node)
+        alone = size is False or size == 1 or policy.cache is not None or node.definition.builds
+        return not alone and not isinstance(policy.trigger, Manual)
+
+    def with_followers(self, heads: Sequence[Single]) -> list[Single]:
+        """Heads, and what follows them alone, each after what it waits for."""
+        place = _place(heads[0].node)
+        bundle = list(heads)
+        come: Counter[Single] = Counter()
+        for item in bundle if self.may_share(heads[0].node) else ():  # which grows
+            if len(bundle) >= MOST or len(item.consumers) != 1 or item.open_consumers != 1:
+                continue
+            if item.returned and not item.node.policy.persist:  # its value is fetched at the end
+                continue
+            follower = item.consumers[0]
+            if not isinstance(follower, Single) or follower.status != WAITING or follower.suspect:
+                continue
+            come[follower] += 1
+            if come[follower] == follower.blockers and self.may_share(follower.node) and _place(follower.node) == place:
+                bundle.append(follower)
+        return bundle
 
     def sent(self, fan: Fan, key: str, heads: int) -> None:
         """A bundle of a fan is on its way."""
@@ -108,31 +138,6 @@ def _may_go(item: Single) -> bool:
 
 def _source(up: Item) -> Hashable:
     return id(up) if isinstance(up, Group) else up.key
-
-
-def may_share(node: Node) -> bool:
-    """Whether a node may go in one Dask task with others; what is cached may have to wait for another run."""
-    policy, builds = node.policy, node.definition.builds
-    return policy.batch is not False and policy.cache is None and not builds and not isinstance(policy.trigger, Manual)
-
-
-def with_followers(heads: Sequence[Single]) -> list[Single]:
-    """Heads, and what follows them alone, each after what it waits for."""
-    place = _place(heads[0].node)
-    bundle = list(heads)
-    come: Counter[Single] = Counter()
-    for item in bundle:  # which grows
-        if len(bundle) >= MOST or len(item.consumers) != 1 or item.open_consumers != 1:
-            continue
-        if item.returned and not item.node.policy.persist:  # its value is fetched at the end
-            continue
-        follower = item.consumers[0]
-        if not isinstance(follower, Single) or follower.status != WAITING or follower.suspect:
-            continue
-        come[follower] += 1
-        if come[follower] == follower.blockers and may_share(follower.node) and _place(follower.node) == place:
-            bundle.append(follower)
-    return bundle
 
 
 def _place(node: Node) -> tuple[object, ...]:

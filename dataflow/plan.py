@@ -47,6 +47,8 @@ class Plan:
         Worker threads.
     memory : Memory
         What a driver before this one left.
+    batch : "auto" or int
+        How many task runs share a Dask task, where a task does not say.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Plan:
         chains: bool = False,
         slots: int = 1,
         memory: Memory = NOTHING,
+        batch: str | int = "auto",
     ) -> None:
         self._board = Board(graph, chains=chains, memory=memory)
         self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
-        self._sender = Sender(self._board, self._encoder, slots)
+        self._sender = Sender(self._board, self._encoder, slots, batch)
         self._timers: list[tuple[float, int, Owner]] = []
         self._paused: dict[tuple[str, int], Owner] = {}
         self._flying: dict[int, Flight] = {}

@@ -15,7 +15,7 @@ from dask._task_spec import Task as DaskTask
 
 from dataflow.board import Board
 from dataflow.encode import Encoder
-from dataflow.fans import Fans, with_followers
+from dataflow.fans import Fans
 from dataflow.node import Node
 from dataflow.pace import Pace
 from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, group_of, nodes_of
@@ -47,11 +47,13 @@ class Sender:
         Makes Dask tasks.
     slots : int
         Worker threads.
+    batch : "auto" or int
+        How many task runs share a Dask task, where a task does not say.
     """
 
-    def __init__(self, board: Board, encoder: Encoder, slots: int) -> None:
-        self._board, self._encoder, self._slots = board, encoder, slots
-        self._fans = Fans(slots)
+    def __init__(self, board: Board, encoder: Encoder, slots: int, batch: str | int) -> None:
+        self._board, self._encoder, self._slots, self._batch = board, encoder, slots, batch
+        self._fans = Fans(slots, batch)
         self._paces: dict[tuple[int, ...], Pace] = {}  # by definitions
 
     @property
@@ -102,7 +104,7 @@ class Sender:
             if found is None:
                 break
             fan, heads = found
-            bundle = with_followers(heads)
+            bundle = self._fans.with_followers(heads)
             self._send_singles(bundle, flight, measured=fan is not None)
             if fan is not None:
                 self._fans.sent(fan, str(heads[0].key), len(heads))
@@ -184,8 +186,8 @@ class Sender:
 
     def _next_batch(self, group: Group) -> list[int]:
         batch = group.node.policy.batch
-        pace = self._pace(group)
-        size = pace.share(group.unsent, self._slots) if batch == "auto" else int(batch) or 1
+        batch = self._batch if batch == "auto" else batch
+        size = self._pace(group).share(group.unsent, self._slots) if batch == "auto" else int(batch) or 1
         indices: set[int] = set()
         while len(indices) < size:
             index = group.next_index()
