@@ -75,6 +75,7 @@ def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) ->
     made: list[Outcome] = []
     chunk = BundleChunk(session, call.calls)
     for number, one in enumerate(call.calls):
+        chunk.begin(number)
         made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
         chunk.step(number)
     chunk.close()

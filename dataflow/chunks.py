@@ -7,6 +7,7 @@ number; a Dask task that runs again (its worker died) finds its chunks one after
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,9 @@ class Chunk(ABC):
         Somebody may ask what a value counts as before it is committed.
 
     State: `_found`, what an earlier run of this Dask task committed; `_waiting`, the successes of the current chunk;
-    `_first` and `_last`, its numbers; `_lost`, what of it could not be committed: whether it failed, or was put off.
+    `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_lost`, what could not
+    be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits what others
+    have made.
     """
 
     def __init__(self, session: Session, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool) -> None:
@@ -66,7 +69,8 @@ class Chunk(ABC):
         self._waiting: list[Waiting] = []
         self._lost: dict[Place, str] = {}
         self._first: int | None = None
-        self._last = 0
+        self._now = self._done = -1
+        self._lock = threading.RLock()
         self._bytes = 0
         self._since = time.perf_counter()
         self._refused: Raised | None = None
@@ -76,6 +80,7 @@ class Chunk(ABC):
                 reach(session, lanes[0], numbers[0], 0, lambda: self._look_back(numbers))
             except StoreUnavailable as error:
                 self._away = error
+            session.ticker.open(self)
 
     @abstractmethod
     def _at(self, unit: Unit) -> Place:
@@ -145,8 +150,9 @@ class Chunk(ABC):
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
             outcome.stands = keys.stored_as(encoded)
-        self._waiting.append(Waiting(unit, outcome, encoded))
-        self._bytes += encoded.stored
+        with self._lock:
+            self._waiting.append(Waiting(unit, outcome, encoded))
+            self._bytes += encoded.stored
         return outcome
 
     def refusal(self, unit: Unit) -> Raised:
@@ -154,18 +160,36 @@ class Chunk(ABC):
         assert self._refused is not None
         return self._refused
 
+    def begin(self, number: int) -> None:
+        """A number begins."""
+        with self._lock:
+            self._now = number
+            self._first = number if self._first is None else self._first
+
     def step(self, number: int) -> None:
-        """A number is through: commit if it is time."""
-        if self._first is None:
-            self._first = number
-        self._last = number
-        if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
-            self.close()
+        """It is through: commit if it is time."""
+        with self._lock:
+            self._done = number
+            if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
+                self._commit_all()
+
+    def tick(self) -> None:
+        """While a body takes its time: what others made before it need not wait for that."""
+        if self._waiting and time.perf_counter() - self._since > CHUNK_SECONDS:
+            with self._lock:
+                self._commit_all()
 
     def close(self) -> None:
+        """Everything is through: commit what waits."""
+        self._session.ticker.close(self)
+        with self._lock:
+            self._commit_all()
+
+    def _commit_all(self) -> None:
         """Commit what waits, then report it."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
-        first, self._first = self._first, None
+        first, done = self._first, self._done
+        self._first = None if self._now == done else self._now  # what is not through begins the next chunk
         self._since = time.perf_counter()
         if first is None or self._away is not None or not self._session.may_commit():
             return
@@ -175,14 +199,17 @@ class Chunk(ABC):
             by_lane[lane][number] = one
         self._lost.clear()
         for lane, mine in by_lane.items():
-            self._commit(lane, first, {number: one for number, one in mine.items() if not self._goes_with(one)})
+            self._commit(lane, first, done, {number: one for number, one in mine.items() if not self._goes_with(one)})
 
-    def _commit(self, lane: str, first: int, mine: Mapping[int, Waiting]) -> None:
+    def _commit(self, lane: str, first: int, done: int, mine: Mapping[int, Waiting]) -> None:
         units = {number: one.unit for number, one in mine.items()}
         meta = {**self._meta(lane, units), "index": first}
         values: dict[int, object] = {number: one.encoded for number, one in mine.items()}
-        # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
-        values[-self._last - 1] = None
+        if done >= first:
+            # The item below zero tells where the chunk ends: there the next one is looked for, also after failures.
+            values[-done - 1] = None
+        if not values:
+            return
         try:
             put = partial(self._session.job.store.put_many, self._key(lane, first), values, meta=meta)
             references, _ = reach(self._session, lane, first, 0, put)

@@ -71,6 +71,7 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
     chunk = MapChunk(session, group, call.indices)
     outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in group.stages}
     for position, index in enumerate(call.indices):
+        chunk.begin(index)
         made: list[Outcome] = []
         outcome: object
         for number, stage in enumerate(group.stages):

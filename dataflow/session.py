@@ -26,6 +26,7 @@ from dataflow.calls import Group
 from dataflow.definition import Definition
 from dataflow.events import Event, Packed
 from dataflow.graph import Graph
+from dataflow.ticking import Ticker
 
 if TYPE_CHECKING:
     from dataflow_storage import CacheIndex, Reference, ResultStore
@@ -146,6 +147,7 @@ class Session:
         self.chunks: dict[str, dict[str, Mapping[int, Reference]]] = {}
         self.looked: dict[str, float] = {}
         self.bundled: dict[str, Reference] = {}  # what bundles among them hold, by path
+        self.ticker = Ticker()
         self.gave_up = -math.inf  # when the result store was last waited for in vain
         self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 

@@ -1,4 +1,4 @@
-"""Calls that nothing tells apart go together, and so does a chain: each keeps a state, attempts and a result of its own."""
+"""Calls that nothing tells apart go together, and so does a chain: each keeps its own state, attempts and result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dataflow import Retry, Skip, context, flow, states, task, triggers
+from dataflow import Retry, Skip, context, flow, states, task, triggers, unmapped
 from tests.semantics.conftest import Ledger
 from tests.semantics.machines import until
 
@@ -151,7 +151,7 @@ def test_cancel_reaches_a_chain_between_its_links(executor: Any, ledger: Ledger,
     @task
     def link(x: int, gate: str) -> int:
         ledger.mark(f"link {x}")
-        while not os.path.exists(gate):  # noqa: PTH110 (it is cheap)
+        while not os.path.exists(gate):
             time.sleep(0.005)
         return x + 1
 
@@ -250,3 +250,34 @@ def test_long_calls_are_not_made_to_wait_for_each_other() -> None:
     run: Any = fan.run(executor="threads:8")
     assert run.result() == list(range(80))
     assert most == 8
+
+
+@pytest.mark.parametrize("way", ["chain", "fan", "map"])
+def test_what_is_done_is_told_while_another_takes_its_time(executor: Any, tmp_path: Path, way: str) -> None:
+    @task
+    def quick(x: int) -> int:
+        return x
+
+    @task
+    def slow(x: int, gate: str) -> int:
+        while not os.path.exists(gate):
+            time.sleep(0.005)
+        return x
+
+    @task
+    def either(x: int, gate: str) -> int:
+        return slow.fn(x, gate) if x % 40 == 39 else x
+
+    @flow
+    def both(gate: str) -> object:
+        if way == "chain":
+            return slow(quick(quick(1)), gate)
+        return either.map(range(40), unmapped(gate)) if way == "map" else [either(n, gate) for n in range(40)]
+
+    gate = tmp_path / "gate"
+    run: Any = both.submit(str(gate), executor="threads:1" if executor == "sync" else executor)
+    done = {"chain": 2, "fan": 39, "map": 39}[way]
+    until(lambda: sum(each.get("Success", 0) for each in run.counts.values()) == done, "what is done is told")
+    gate.touch()
+    run.wait()
+    assert run.state.type == states.SUCCESS
