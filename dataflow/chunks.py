@@ -57,8 +57,8 @@ class Chunk(ABC):
 
     State: `_found`, what an earlier run of this Dask task committed; `_waiting`, the successes of the current chunk;
     `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_lost`, what could not
-    be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits what others
-    have made.
+    be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits what
+    others have made.
     """
 
     def __init__(self, session: Session, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool) -> None:
