@@ -81,18 +81,19 @@ def pack_batch(
     list of bytes-like
     """
     names: dict[str, int] = {}
-    table = bytearray()
+    rows: list[bytes] = []
     data: list[Buffer] = []
     offset = len(values) * ROW.size
     packed, loader = False, ""
     for item in sorted(values):
         each = values[item]
         number = names.setdefault(each.serializer, len(names))
-        table += ROW.pack(item, offset, each.size, number, bytes.fromhex(each.digest))
+        rows.append(ROW.pack(item, offset, each.size, number, bytes.fromhex(each.digest)))
         data += each.parts
         offset += each.stored
         packed |= each.stored != each.size
         loader = loader or each.loader
+    table = b"".join(rows)
     fields: dict[str, object] = {
         "serializer": BATCH,
         "length": offset,

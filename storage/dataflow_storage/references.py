@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Committed", "Reference", "Stored", "refer"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Where a committed value is and how to know that it is that value. Plain data.
 
     Parameters
@@ -71,11 +70,10 @@ class Reference:
 
 
 def _ref(url: str, serializer: str, size: int, digest: bytes, item: int | None, target: bool) -> Reference:
-    return Reference(url=url, serializer=serializer, size=size, digest=digest.hex(), item=item, target=target)
+    return Reference(url, serializer, size, digest.hex(), item, target)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """What became of a commit.
 
     Parameters
@@ -139,6 +137,4 @@ class Written(Protocol):
 
 def refer(url: str, written: Written, item: int | None = None, *, target: bool = False) -> Reference:
     """Make the reference of something that is written at a place."""
-    return Reference(
-        url=url, serializer=written.serializer, size=written.size, digest=written.digest, item=item, target=target
-    )
+    return Reference(url, written.serializer, written.size, written.digest, item, target)
