@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
 from dataflow.outcome import ABSENT, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.states import SKIPPED
-from dataflow.structure import replace
+from dataflow.structure import LEAVES, replace
 
 
-def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, object]]:
+def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str, object]]:
     """The arguments with the upstreams' values and the secrets in them."""
+    if LEAVES.issuperset(map(type, unit.args)) and LEAVES.issuperset(map(type, unit.kwargs.values())):
+        return unit.args, unit.kwargs
     store = session.job.store
 
     def value_of(outcome: Outcome) -> object:

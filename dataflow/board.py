@@ -353,7 +353,7 @@ class Board:
         for follower in part.followers:
             if follower.width is not None:
                 self.unwait(follower, index)
-        if group.place[index] != DONE and group.is_final(index):
+        if group.place[index] != DONE and (len(group.parts) == 1 or group.is_final(index)):
             if group.place[index] in (WAITING, HELD):
                 group.unsent -= 1
             group.place[index] = DONE

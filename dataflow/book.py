@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataflow import settings, states
 from dataflow.assignment import Assignment
 from dataflow.dispatch import News
-from dataflow.events import Event, TaskEvent
+from dataflow.events import Event, Several, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
 from dataflow.recorder import Recorder
@@ -60,8 +60,12 @@ class Book:
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
-        if self.recorder.add(event) and isinstance(event, TaskEvent):
-            self._hooks.task_changed(event)
+        if not isinstance(event, Several):
+            if self.recorder.add(event) and isinstance(event, TaskEvent):
+                self._hooks.task_changed(event)
+        elif self._hooks.listen(event.path) or not self.recorder.add_several(event):
+            for one in event.each():
+                self.record(one)
 
     def note(self, news: News) -> None:
         """What the plan decided itself goes on record too."""

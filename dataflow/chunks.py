@@ -9,21 +9,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Group, Unit
-from dataflow.events import TaskEvent
+from dataflow.events import Several, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, Outcome
 from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
-from dataflow_storage import StoreUnavailable
+from dataflow_storage import Reference, StoreUnavailable
 
 CHUNK_SECONDS = 0.25
 LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 CHUNK_BYTES = 4_000_000
+SMALL_BYTES = 100  # an outcome with a small number in it, or nothing: not worth measuring
+SMALL = frozenset({int, float, bool, type(None)})
 
 
 class Chunk:
@@ -47,10 +50,10 @@ class Chunk:
             for p in (session.definition(stage.definition).policy for stage in group.stages)
         )
         self._found: dict[tuple[str, int], Outcome] = {}
-        self._waiting: list[tuple[Unit, Outcome]] = []
+        self._waiting: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
+        self._clear()
         self._first: int | None = None
         self._last = 0
-        self._bytes = 0
         self._since = time.perf_counter()
         self._refused: Raised | None = None
         self._away: Exception | None = None
@@ -59,6 +62,10 @@ class Chunk:
                 self._look_back(indices)
             except StoreUnavailable as error:
                 self._away = error
+
+    def _clear(self) -> None:
+        self._waiting = {stage.path: {} for stage in self._persisted}
+        self._bytes = 0
 
     def _key(self, path: str, first: int) -> str:
         job = self._session.job
@@ -130,8 +137,8 @@ class Chunk:
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
             outcome.stands = keys.stored_as(value, policy.serializer)
-        self._waiting.append((unit, outcome))
-        self._bytes += sys.getsizeof(outcome)
+        self._waiting[unit.path][unit.index] = unit, outcome
+        self._bytes += SMALL_BYTES if type(value) in SMALL else sys.getsizeof(outcome)
         return outcome
 
     def refusal(self, unit: Unit) -> Raised:
@@ -149,21 +156,19 @@ class Chunk:
 
     def close(self) -> None:
         """Commit what waits, then report it."""
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        waiting = self._waiting
+        self._clear()
         first, self._first = self._first, None
         self._since = time.perf_counter()
         if first is None or not self._session.may_commit():
             return
-        by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
-        for unit, outcome in waiting:
-            by_stage.setdefault(unit.path, {})[unit.index] = unit, outcome
         refused: set[tuple[int, int]] = set()
         for number, stage in enumerate(self._group.stages):
             if stage not in self._persisted:
                 continue
-            mine = by_stage.get(stage.path, {})
+            mine = waiting[stage.path]
             before = [place for place in stage.upstream if isinstance(place, int)]
-            for index in [index for index in mine if any((place, index) in refused for place in before)]:
+            for index in [index for index in mine if refused and any((place, index) in refused for place in before)]:
                 # It ran on a value that could not be committed, and so does not count.
                 self._fail(
                     number,
@@ -199,16 +204,23 @@ class Chunk:
             self._session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
         if units and policy_caches(units[0]):
             cached.remember(self._session, list(mine.values()))
+        plain: dict[int, Reference] = {}
         for index, (unit, outcome) in mine.items():
-            if index in references:
-                if references[
-                    index
-                ].adopted:  # another attempt was first: what it committed is the result, for everybody
-                    outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
-                report(self._session, unit, outcome)
-            else:
+            if index not in references:
                 failure = describe(errors[index])
                 self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
+                continue
+            reference, adopted = references[index]
+            if adopted:  # another attempt was first: what it committed is the result, for everybody
+                outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+            if adopted or unit.attempt > 1:
+                report(self._session, unit, outcome)
+            else:
+                plain[index] = reference
+        if plain:
+            times = repeat(time.time(), len(plain))
+            worker = self._session.worker
+            self._session.emit(Several(path, states.SUCCESS, worker, plain, times, list(plain.values())))
 
     def _fail(
         self,

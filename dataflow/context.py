@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +12,8 @@ from datetime import datetime
 from dataflow.errors import NoContext, SecretMissing
 from dataflow.events import NO_INDEX, label
 
-current: ContextVar[Context | None] = ContextVar("dataflow_context", default=None)
+current: ContextVar[Callable[[], Context] | None] = ContextVar("dataflow_context", default=None)
+"""Makes the context of the body that runs here, once it asks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ def context() -> Context:
     NoContext
         No task is running here.
     """
-    running_now = current.get()
+    running_now = running()
     if running_now is None:
         raise NoContext
     return running_now
@@ -87,7 +88,8 @@ def context() -> Context:
 
 def running() -> Context | None:
     """The context of the running task, or None outside one."""
-    return current.get()
+    make = current.get()
+    return None if make is None else make()
 
 
 class Secret:

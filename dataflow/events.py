@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dataflow.graph import Graph
     from dataflow_storage import Reference
+    from dataflow_storage.references import PackedMany
 
 NO_INDEX = -1  # the index of a task run that is not a child of a map
 
@@ -47,6 +49,58 @@ class TaskEvent(NamedTuple):
     reference: Reference | None = None
     worker: str = ""
     due: float | None = None
+
+
+class Several:
+    """Children of a map that entered a state in their first attempt, without a message: as many TaskEvents in one.
+
+    Parameters
+    ----------
+    path, type, worker : str
+        As in TaskEvent, for all of them.
+    indices, times : list
+        Of each; it may be extended until it is sent.
+    references : list of Reference, optional
+        Where the result of each was committed.
+    """
+
+    __slots__ = ("indices", "path", "references", "times", "type", "worker")
+
+    def __init__(
+        self,
+        path: str,
+        type: str,
+        worker: str,
+        indices: Iterable[int] = (),
+        times: Iterable[float] = (),
+        references: Sequence[Reference] | None = None,
+    ) -> None:
+        self.path, self.type, self.worker = path, type, worker
+        self.indices, self.times = list(indices), list(times)
+        self.references = references
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def each(self) -> Iterator[TaskEvent]:
+        """The events, one by one."""
+        found: Iterable[Reference | None] = repeat(None) if self.references is None else self.references
+        for index, time, reference in zip(self.indices, self.times, found, strict=False):
+            yield TaskEvent(self.path, index, self.type, time, 1, reference=reference, worker=self.worker)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from dataflow_storage.references import pack_many
+
+        packed = None if self.references is None else pack_many(self.references)
+        return _several, (self.path, self.type, self.worker, self.indices, self.times, packed)
+
+
+def _several(
+    path: str, type: str, worker: str, indices: Sequence[int], times: Sequence[float], packed: PackedMany | None
+) -> Several:
+    from dataflow_storage.references import unpack_many
+
+    return Several(path, type, worker, indices, times, None if packed is None else unpack_many(packed))
 
 
 class LogLine(NamedTuple):
@@ -91,7 +145,7 @@ class BatchDone(NamedTuple):
     seconds: float
 
 
-Event = TaskEvent | LogLine | Expanded | Measured | BatchDone
+Event = TaskEvent | Several | LogLine | Expanded | Measured | BatchDone
 
 
 def label(path: str, index: int) -> str:

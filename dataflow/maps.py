@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import cast
 
 from dataflow import states
 from dataflow.binding import bind
-from dataflow.calls import BatchCall, Children, Held, Item, Pick, Pointer, Slot, Stage, Unit
+from dataflow.calls import BatchCall, Children, Column, Held, Item, Pick, Pointer, Slot, Stage, Unit
 from dataflow.chunks import Chunk
 from dataflow.errors import MapError
 from dataflow.events import BatchDone, Measured
@@ -75,79 +76,86 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
     group = session.group(call.group)
     picked = [resolve(pick, sources) for pick in call.picks]
     chunk = Chunk(session, group, call.indices)
-    outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in group.stages}
+    stages = [_Stage(session, call, stage, number, picked) for number, stage in enumerate(group.stages)]
     for position, index in enumerate(call.indices):
         made: list[Outcome] = []
-        outcome: object
-        for number, stage in enumerate(group.stages):
-            known = call.done.get((number, index)) if call.done else None
-            if known is not None:
-                outcome = resolve(known, sources)
-                if isinstance(outcome, Batch):  # of an earlier batch, this very child
-                    outcome = outcome.outcomes[stage.path][outcome.indices.index(index)]
-                outcome = cast(Outcome, outcome)
+        for stage in stages:
+            known = call.done.get((stage.number, index)) if call.done else None
+            if known is None:
+                outcome = run_unit(session, stage.child(position, index, made), chunk)
             else:
-                unit = _child(session, call, stage, number, index, position, picked, made)
-                outcome = run_unit(session, unit, chunk)
+                found = resolve(known, sources)
+                if isinstance(found, Batch):  # of an earlier batch, this very child
+                    found = found.outcomes[stage.path][found.indices.index(index)]
+                outcome = cast(Outcome, found)
             made.append(outcome)
-            outcomes[stage.path].append(outcome)
+            stage.outcomes.append(outcome)
         chunk.step(index)
     chunk.close()
     session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
-    return Batch(call.indices, outcomes)
+    return Batch(call.indices, {stage.path: stage.outcomes for stage in stages})
 
 
-def _child(
-    session: Session,
-    call: BatchCall,
-    stage: Stage,
-    number: int,
-    index: int,
-    position: int,
-    picked: Sequence[object],
-    made: Sequence[Outcome],
-) -> Unit:
-    """One child of a map, with its own upstreams and items."""
-    upstream: list[Outcome | list[Outcome]] = []
-    for place in stage.upstream:
-        if isinstance(place, int):
-            upstream.append(made[place])
-        else:
-            found = picked[place[0]]
-            if isinstance(found, dict):
-                found = found.get(index, DEFERRED_OUTCOME)
-            upstream.append(cast("Outcome | list[Outcome]", found))
-    attempt, base = (call.attempts or {}).get((number, index), (0, 0))
-    given = (call.resumed or {}).get((number, index))
-    unit = Unit(
-        definition=session.definition(stage.definition),
-        path=stage.path,
-        index=index,
-        args=stage.args,
-        kwargs=stage.kwargs,
-        upstream=upstream,
-        attempt=attempt,
-        base=base,
-        resumed=given is not None,
-        answers=given or (),
-    )
-    columns = call.columns.get(number)
-    if columns:
+class _Stage:
+    """One mapped node of a group, in one batch: all that its children share is looked up once.
 
-        def item(value: object) -> object:
-            if not isinstance(value, Item):
-                return value
-            column = columns[value.place]
-            if isinstance(column, Held):
-                held = cast("Sequence[Sequence[object]]", cast(Outcome, picked[column.place]).value)
-                return held[column.column][index]
-            return replace(column[position], Pointer, pointed) if call.pointed else column[position]
+    State: `outcomes`, of the children so far; `_args` and `_kwargs`, their arguments by position.
+    """
+
+    def __init__(self, session: Session, call: BatchCall, stage: Stage, number: int, picked: Sequence[object]) -> None:
+        self.path, self.number = stage.path, number
+        self.outcomes: list[Outcome] = []
+        self._call, self._picked, self._upstream = call, picked, stage.upstream
+        self._definition = session.definition(stage.definition)
+        columns = [self._items(column) for column in call.columns.get(number, ())]
+        self._args = self._rows(stage.args, columns)
+        self._kwargs = [
+            dict(zip(stage.kwargs, row, strict=True)) for row in self._rows(tuple(stage.kwargs.values()), columns)
+        ]
+
+    def _items(self, column: Column) -> Sequence[object]:
+        """A column's items by position."""
+        if not isinstance(column, Held):
+            return column
+        held = cast("Sequence[Sequence[object]]", cast(Outcome, self._picked[column.place]).value)
+        return [held[column.column][index] for index in self._call.indices]
+
+    def _rows(self, values: Sequence[object], columns: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
+        """For each child, the values with its items in their places."""
+        width = len(self._call.indices)
+        if not values:
+            return [()] * width
+        filled = (columns[value.place] if isinstance(value, Item) else repeat(value, width) for value in values)
+        return list(zip(*filled, strict=True))
+
+    def child(self, position: int, index: int, made: Sequence[Outcome]) -> Unit:
+        """One child, with its own upstreams and items; `made` are the outcomes of the stages before, at its index."""
+        call, who = self._call, (self.number, index)
+        upstream: list[Outcome | list[Outcome]] = []
+        for place in self._upstream:
+            if isinstance(place, int):
+                upstream.append(made[place])
+            else:
+                found = self._picked[place[0]]
+                if isinstance(found, dict):
+                    found = found.get(index, DEFERRED_OUTCOME)
+                upstream.append(cast("Outcome | list[Outcome]", found))
+        attempt, base = call.attempts.get(who, (0, 0)) if call.attempts else (0, 0)
+        given = call.resumed.get(who) if call.resumed else None
+        args, kwargs = self._args[position], self._kwargs[position]
+        unit = Unit(self._definition, self.path, index, args, kwargs, upstream, attempt, base)
+        if given is not None:
+            unit.resumed, unit.answers = True, given
+        if call.pointed:
+            self._point(unit)
+        return unit
+
+    def _point(self, unit: Unit) -> None:
+        """A node's value in an item is an upstream of this child alone."""
 
         def pointed(pointer: Pointer) -> Slot:
-            # A node's value in an item: an upstream of this child alone.
-            upstream.append(cast("Outcome | list[Outcome]", picked[pointer.place]))
-            return Slot(len(upstream) - 1)
+            unit.upstream.append(cast("Outcome | list[Outcome]", self._picked[pointer.place]))
+            return Slot(len(unit.upstream) - 1)
 
-        unit.args = tuple(item(value) for value in stage.args)
-        unit.kwargs = {name: item(value) for name, value in stage.kwargs.items()}
-    return unit
+        unit.args = tuple(replace(value, Pointer, pointed) for value in unit.args)
+        unit.kwargs = {name: replace(value, Pointer, pointed) for name, value in unit.kwargs.items()}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from dataflow import cached, states
 from dataflow.binding import bind
 from dataflow.body import Raised, call_body
 from dataflow.calls import Unit
-from dataflow.context import Context
 from dataflow.definition import Policy
-from dataflow.events import NO_INDEX, Expanded, TaskEvent
+from dataflow.events import Expanded, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.graph import Graph
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Outcome
@@ -55,6 +53,8 @@ def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcom
 
 def flat(unit: Unit) -> list[Outcome]:
     """All outcomes that a unit waits for, each once; children of maps one by one, an empty map as one success."""
+    if not unit.upstream:
+        return []
     found: dict[int, Outcome] = {}
     for upstream in unit.upstream:
         for outcome in (upstream or [EMPTY_MAP]) if isinstance(upstream, list) else [upstream]:
@@ -116,14 +116,13 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
         unit.attempt += 1
         if session.job.control.cancelled:
             return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
-        session.emit(TaskEvent(unit.path, unit.index, states.RUNNING, time.time(), unit.attempt, worker=session.worker))
+        session.begin(unit.path, unit.index, unit.attempt)
         try:
             args, kwargs = bind(session, unit)
         except Exception as error:  # an upstream's result is gone, or a secret has no value
             result: object = Raised(error, dict(describe(error)))
         else:
-            context = _context(session, unit, policy)
-            result = call_body(session, unit, context, args, kwargs)
+            result = call_body(session, unit, args, kwargs)
         if not session.may_commit():
             return DEFERRED_OUTCOME  # the run is not ours any more, or was stopped at once
         if not isinstance(result, Raised):
@@ -234,25 +233,3 @@ def _defer(
         urgent=True,
     )
     return DEFERRED_OUTCOME
-
-
-# Arguments ------------------------------------------------------------------------------------------------------------
-
-
-def _context(session: Session, unit: Unit, policy: Policy) -> Context:
-    job = session.job
-    return Context(
-        run_id=job.run_id,
-        run_name=job.run_name,
-        flow=job.flow,
-        task=unit.definition.name,
-        path=unit.path,
-        index=None if unit.index == NO_INDEX else unit.index,
-        attempt=unit.attempt,
-        parameters=job.parameters,
-        logical_time=datetime.fromtimestamp(job.logical_time, UTC),
-        deadline=None if policy.timeout is None else datetime.fromtimestamp(time.time() + policy.timeout, UTC),
-        resumed=unit.resumed,
-        answers=tuple(value for wanted, value in unit.answers if wanted),
-        answer=unit.answers[-1][1] if unit.answers else None,
-    )

@@ -187,6 +187,7 @@ def _default(value: object) -> object:
     raise TypeError(f"JSON has no {type(value).__qualname__}")
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default).encode
 # What the encoder, which is made anew for each value, writes for these.
 _SCALARS: Mapping[type, Callable[[Any], str]] = {
     int: int.__repr__,
@@ -194,7 +195,6 @@ _SCALARS: Mapping[type, Callable[[Any], str]] = {
     float: lambda value: float.__repr__(value) if math.isfinite(value) else _encode(value),
     type(None): lambda value: "null",
 }
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default).encode
 
 
 def json_dumps(value: object) -> bytes:
