@@ -216,7 +216,7 @@ class Board:
             if item.status != DONE and index < width:
                 group.waits[index] = group.waits.get(index, 0) + 1
                 item.pointers.append((group, index))
-        for part in reversed(group.parts):
+        for part in reversed(group.parts) if self.memory.is_of_something else ():
             for index in range(width):
                 self._recall_child(group, part, index)
         for part in group.parts:

@@ -102,13 +102,15 @@ def call_body(session: Session, unit: Unit, args: tuple[object, ...], kwargs: Ma
         return _in_child(session, unit, running.context(), args, kwargs, running.sink, prints)
     if definition.builds:
         fn = partial(fn, _path=label(unit.path, unit.index))
-    token, outside = current_context.set(running.context), current_build.set(None)
+    token = current_context.set(running.context)
+    outside = None if current_build.get() is None else current_build.set(None)
     try:
         with capture.capturing(running.sink, prints=prints):
             return _guarded(session, fn, args, kwargs)
     finally:
         current_context.reset(token)
-        current_build.reset(outside)
+        if outside is not None:
+            current_build.reset(outside)
 
 
 def _guarded(

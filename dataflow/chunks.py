@@ -49,6 +49,11 @@ class Chunk:
             p.cache is not None or p.target is not None
             for p in (session.definition(stage.definition).policy for stage in group.stages)
         )
+        self._bare = {
+            stage.path
+            for stage in group.stages
+            if (p := session.definition(stage.definition).policy).cache is None and p.target is None
+        }
         self._found: dict[tuple[str, int], Outcome] = {}
         self._waiting: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
         self._clear()
@@ -114,6 +119,8 @@ class Chunk:
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very child committed before, or another run."""
+        if unit.path in self._bare and not self._found and self._away is None:
+            return None
         if self._away is not None:
             raise self._away
         if unit.definition.policy.target is not None:

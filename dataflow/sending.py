@@ -6,7 +6,7 @@ One decision, without I/O: `Sender.fragment` returns what must be submitted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dask._task_spec import Task as DaskTask
@@ -130,7 +130,7 @@ class Sender:
                 return
             self._send_batch(group, indices, flight)
 
-    def _send_batch(self, group: Group, indices: list[int], flight: Flight) -> None:
+    def _send_batch(self, group: Group, indices: Sequence[int], flight: Flight) -> None:
         key = self._encoder.new_key(group.node.name)
         for index in indices:
             group.place[index] = FLYING
@@ -141,16 +141,10 @@ class Sender:
         _annotate(flight.annotations, key, group.node)
         flight.groups[key] = group
 
-    def _next_batch(self, group: Group) -> list[int]:
+    def _next_batch(self, group: Group) -> Sequence[int]:
         batch = group.node.policy.batch
         size = group.size if batch == "auto" else int(batch) or 1
-        indices: set[int] = set()
-        while len(indices) < size:
-            index = group.next_index()
-            if index is None:
-                break
-            indices.add(index)
-        return sorted(indices)
+        return group.next_indices(size)
 
     def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:
         """One task run alone, with nothing else in flight: if its worker dies again, it is the one.

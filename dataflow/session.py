@@ -128,7 +128,8 @@ class Session:
         # An inline driver may ask for a flush while it takes in what a flush sends.
         self._lock = threading.RLock()
         self._buffer: list[Event] = []
-        self._begun: dict[str, Several] = {}  # of the buffer, by path: what begins next is put there
+        # Of the buffer, by path and thread: what begins next is put there.
+        self._begun: dict[tuple[str, int], Several] = {}
         self._size = 0
         self._flusher: threading.Thread | None = None
         self._named: dict[int, tuple[str, Definition]] = {}
@@ -219,10 +220,11 @@ class Session:
         if attempt > 1 or index == NO_INDEX:
             self.emit(TaskEvent(path, index, RUNNING, now, attempt, worker=self.worker))
             return
+        who = path, threading.get_ident()
         with self._lock:
-            begun = self._begun.get(path)
+            begun = self._begun.get(who)
             if begun is None:
-                begun = self._begun[path] = Several(path, RUNNING, self.worker)
+                begun = self._begun[who] = Several(path, RUNNING, self.worker)
                 self._append(begun)
             begun.indices.append(index)
             begun.times.append(now)

@@ -25,13 +25,12 @@ EMPTY_MAP = Outcome(states.SUCCESS)
 
 def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
     """Take one task run from its upstreams' outcomes to its own."""
-    upstream = flat(unit)
-    return (
-        pass_on(upstream)
-        or skip(session, unit)
-        or refuse(session, unit, upstream)
-        or _found_or_made(session, unit, committer)
-    )
+    if unit.upstream:
+        upstream = flat(unit)
+        stopped = pass_on(upstream) or skip(session, unit) or refuse(session, unit, upstream)
+    else:
+        stopped = _ask(session, unit)
+    return stopped or _found_or_made(session, unit, committer)
 
 
 def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcome:
@@ -48,13 +47,12 @@ def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcom
             else:
                 return found or _attempt(session, unit, committer)
     finally:
-        cached.release(session, unit)
+        if unit.claimed:
+            cached.release(session, unit)
 
 
 def flat(unit: Unit) -> list[Outcome]:
     """All outcomes that a unit waits for, each once; children of maps one by one, an empty map as one success."""
-    if not unit.upstream:
-        return []
     found: dict[int, Outcome] = {}
     for upstream in unit.upstream:
         for outcome in (upstream or [EMPTY_MAP]) if isinstance(upstream, list) else [upstream]:
@@ -84,8 +82,6 @@ def skip(session: Session, unit: Unit) -> Outcome | None:
 
 def refuse(session: Session, unit: Unit, upstream: Sequence[Outcome]) -> Outcome | None:
     """Step 3: the trigger says no, or somebody must approve first."""
-    if not upstream:
-        return _ask(session, unit)
     trigger = unit.definition.policy.trigger
     try:
         counts = Upstreams.of(outcome.type for outcome in upstream)

@@ -15,7 +15,7 @@ from dataflow import states
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.signals import Answers
-from dataflow.structure import find
+from dataflow.structure import LEAVES, find
 from dataflow_storage import Reference
 
 Who = tuple[str, int]
@@ -82,6 +82,11 @@ class Memory:
     failures: Mapping[Who, int] = field(default_factory=dict)
     due: Mapping[Who, float | None] = field(default_factory=dict)
     resumed: Mapping[Who, Answers] = field(default_factory=dict)
+
+    @property
+    def is_of_something(self) -> bool:
+        """Whether anything is known."""
+        return bool(self.known or self.attempts or self.due or self.resumed)
 
 
 class Item:
@@ -237,18 +242,24 @@ class Group(Item):
         """Whether every part has ended at an index."""
         return all(part.known[index] is not None for part in self.parts)
 
-    def next_index(self) -> int | None:
-        """Take the next index that can go, or None."""
-        while self.ready:
+    def next_indices(self, most: int) -> Sequence[int]:
+        """Take the next indices that can go, in order, at most so many."""
+        width = self.width or 0
+        end = min(self.fresh + most, width)
+        if not (self.ready or self.waits or self.suspects or any(self.place[self.fresh : end])):  # as most often
+            begin, self.fresh = self.fresh, end
+            return range(begin, end)
+        taken: set[int] = set()
+        while self.ready and len(taken) < most:
             index = self.ready.popleft()
             if self._may_go(index):
-                return index
-        while self.width is not None and self.fresh < self.width:
+                taken.add(index)
+        while self.fresh < width and len(taken) < most:
             index = self.fresh
             self.fresh += 1
             if self._may_go(index):
-                return index
-        return None
+                taken.add(index)
+        return sorted(taken)
 
     def _may_go(self, index: int) -> bool:
         return self.place[index] == WAITING and not self.waits.get(index) and index not in self.suspects
@@ -306,7 +317,7 @@ def pointers(group: Group) -> Iterator[tuple[int, Node]]:
     """Nodes in the items of the group's columns, with the items' index."""
     for part in group.parts:
         for _, value in part.columns:
-            if isinstance(value.value, Sequence):
+            if isinstance(value.value, Sequence) and not LEAVES.issuperset(map(type, value.value)):
                 for index, item in enumerate(value.value):
                     for node in find(item, Node):
                         yield index, node
