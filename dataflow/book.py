@@ -22,6 +22,7 @@ from dataflow.scribe import Scribe
 from dataflow.session import Control
 from dataflow_storage.rows import OrderRow
 
+MANY = 4000  # transitions and task runs
 NOT_BUILT = "the flow does not come to it any more"
 
 
@@ -155,8 +156,8 @@ class Book:
 
     @property
     def is_due(self) -> bool:
-        """Whether rows have waited long enough."""
-        return time.monotonic() - self.flushed >= self.flush_seconds
+        """Whether rows have waited long enough, or are many: then they are written while others are made."""
+        return self.recorder.size >= MANY or time.monotonic() - self.flushed >= self.flush_seconds
 
     def flush(self, wait: float | None = 0.0) -> None:
         """Hand on what was gathered: one transaction.

@@ -20,7 +20,8 @@ from dataflow.outcome import ABSENT, Outcome
 from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
-from dataflow_storage import Reference, StoreUnavailable
+from dataflow_storage import StoreUnavailable
+from dataflow_storage.references import CommittedMany
 
 CHUNK_SECONDS = 0.25
 LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
@@ -55,7 +56,7 @@ class Chunk:
             if (p := session.definition(stage.definition).policy).cache is None and p.target is None
         }
         self._found: dict[tuple[str, int], Outcome] = {}
-        self._waiting: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
+        self._waiting: dict[str, Made] = {}
         self._clear()
         self._first: int | None = None
         self._last = 0
@@ -69,7 +70,7 @@ class Chunk:
                 self._away = error
 
     def _clear(self) -> None:
-        self._waiting = {stage.path: {} for stage in self._persisted}
+        self._waiting = {stage.path: Made(self._session, stage.path) for stage in self._persisted}
         self._bytes = 0
 
     def _key(self, path: str, first: int) -> str:
@@ -119,10 +120,10 @@ class Chunk:
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very child committed before, or another run."""
-        if unit.path in self._bare and not self._found and self._away is None:
-            return None
         if self._away is not None:
             raise self._away
+        if unit.path in self._bare and not self._found:
+            return None
         if unit.definition.policy.target is not None:
             return look_at_target(self._session, unit)
         outcome = self._found.get((unit.path, unit.index)) if self._found else None
@@ -144,7 +145,7 @@ class Chunk:
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
             outcome.stands = keys.stored_as(value, policy.serializer)
-        self._waiting[unit.path][unit.index] = unit, outcome
+        self._waiting[unit.path].add(unit, outcome)
         self._bytes += SMALL_BYTES if type(value) in SMALL else sys.getsizeof(outcome)
         return outcome
 
@@ -175,74 +176,98 @@ class Chunk:
                 continue
             mine = waiting[stage.path]
             before = [place for place in stage.upstream if isinstance(place, int)]
-            for index in [index for index in mine if refused and any((place, index) in refused for place in before)]:
-                # It ran on a value that could not be committed, and so does not count.
-                self._fail(
-                    number,
-                    *mine.pop(index),
-                    states.TRIGGER_FAILED,
-                    "its upstream's result could not be committed",
-                    refused,
-                )
-            self._commit(number, stage.path, first, mine, refused)
+            if refused:
+                for index in [index for index in mine.outcomes if any((place, index) in refused for place in before)]:
+                    # It ran on a value that could not be committed, and so does not count.
+                    refused.add((number, index))
+                    mine.fail(index, states.TRIGGER_FAILED, "its upstream's result could not be committed", None)
+            refused.update((number, index) for index in self._commit(mine, first))
 
-    def _commit(
-        self, number: int, path: str, first: int, mine: dict[int, tuple[Unit, Outcome]], refused: set[tuple[int, int]]
-    ) -> None:
+    def _commit(self, mine: Made, first: int) -> Sequence[int]:
+        """Commit what one stage made, and report it. Which indices were refused."""
         # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
-        units = [unit for unit, _ in mine.values()]
+        session, path = self._session, mine.path
         meta: dict[str, object] = (
-            {**meta_of(self._session, units[0]), "index": first} if units else {"path": path, "index": first}
+            {**meta_of(session, mine.one), "index": first} if mine.one else {"path": path, "index": first}
         )
-        serializer = units[0].definition.policy.serializer if units else "auto"
-        values: dict[int, object] = {index: outcome.value for index, (_, outcome) in mine.items()}
+        serializer = mine.one.definition.policy.serializer if mine.one else "auto"
+        values: dict[int, object] = {index: outcome.value for index, outcome in mine.outcomes.items()}
         values[-self._last - 1] = None
         errors: Mapping[int, Exception]
         try:
-            references, errors = self._session.job.store.put_many(
+            committed, errors = session.job.store.put_many(
                 self._key(path, first), values, serializer=serializer, meta=meta
             )
         except Exception as error:
-            references, errors = {}, dict.fromkeys(values, error)
-        for index, (_, outcome) in mine.items():
-            if index in references:
-                outcome.reference = references[index].reference
-        if self._session.job.taken_up:
-            self._session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
-        if units and policy_caches(units[0]):
-            cached.remember(self._session, list(mine.values()))
-        plain: dict[int, Reference] = {}
-        for index, (unit, outcome) in mine.items():
-            if index not in references:
-                failure = describe(errors[index])
-                self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
-                continue
-            reference, adopted = references[index]
-            if adopted:  # another attempt was first: what it committed is the result, for everybody
-                outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
-            if adopted or unit.attempt > 1:
-                report(self._session, unit, outcome)
-            else:
-                plain[index] = reference
-        if plain:
-            times = repeat(time.time(), len(plain))
-            worker = self._session.worker
-            self._session.emit(Several(path, states.SUCCESS, worker, plain, times, list(plain.values())))
+            committed, errors = CommittedMany(), dict.fromkeys(values, error)
+        if session.job.taken_up:
+            session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
+        return mine.report(committed, errors)
 
-    def _fail(
-        self,
-        number: int,
-        unit: Unit,
-        outcome: Outcome,
-        type: str,
-        message: str,
-        refused: set[tuple[int, int]],
-        details: dict[str, object] | None = None,
-    ) -> None:
-        refused.add((number, unit.index))
+
+class Made:
+    """What one stage of a batch made that is not committed yet.
+
+    State: `outcomes`, by index; `one`, the first of the task runs; `attempts`, of those that took more than one;
+    `units`, the task runs where the cache must hear of them.
+    """
+
+    def __init__(self, session: Session, path: str) -> None:
+        self._session = session
+        self.path = path
+        self.one: Unit | None = None
+        self.outcomes: dict[int, Outcome] = {}
+        self._attempts: dict[int, int] = {}
+        self._units: dict[int, Unit] = {}
+
+    def add(self, unit: Unit, outcome: Outcome) -> None:
+        """A body has returned."""
+        self.outcomes[unit.index] = outcome
+        if unit.attempt > 1:
+            self._attempts[unit.index] = unit.attempt
+        if policy_caches(unit):
+            self._units[unit.index] = unit
+        self.one = self.one or unit
+
+    def report(self, committed: CommittedMany, errors: Mapping[int, Exception]) -> Sequence[int]:
+        """Tell what became of them. Which indices were refused."""
+        references, adopted = committed.references, committed.adopted
+        for index, outcome in self.outcomes.items():
+            outcome.reference = references.get(index)
+        if self._units:
+            cached.remember(self._session, [(unit, self.outcomes[index]) for index, unit in self._units.items()])
+        for index in sorted(
+            adopted & self.outcomes.keys()
+        ):  # another attempt was first: what it committed is the result
+            outcome = self.outcomes[index]
+            outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+            self._tell(index, outcome)
+        for index in self._attempts:
+            if index in references and index not in adopted:
+                self._tell(index, self.outcomes[index])
+        plain = {
+            index: reference
+            for index, reference in references.items()
+            if index not in adopted and index not in self._attempts and index in self.outcomes
+        }
+        if plain:
+            times, found = repeat(time.time(), len(plain)), list(plain.values())
+            self._session.emit(Several(self.path, states.SUCCESS, self._session.worker, plain, times, found))
+        failed = sorted(self.outcomes.keys() - references.keys())
+        for index in failed:
+            failure = describe(errors[index])
+            self.fail(index, states.FAILED, one_line(failure), dict(failure))
+        return failed
+
+    def fail(self, index: int, type: str, message: str, details: dict[str, object] | None) -> None:
+        """One of them does not count."""
+        outcome = self.outcomes.pop(index)
         outcome.type, outcome.message, outcome.value = type, message, ABSENT
-        self._session.emit(
-            TaskEvent(
-                unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=self._session.worker
-            )
+        self._tell(index, outcome, details)
+
+    def _tell(self, index: int, outcome: Outcome, details: dict[str, object] | None = None) -> None:
+        attempt, worker = self._attempts.get(index, 1), self._session.worker
+        event = TaskEvent(
+            self.path, index, outcome.type, time.time(), attempt, outcome.message, details, outcome.reference, worker
         )
+        self._session.emit(event)

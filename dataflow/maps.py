@@ -22,6 +22,8 @@ from dataflow.structure import replace
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
 
+NOTHING: list[Outcome | list[Outcome]] = []  # what a child waits for that waits for nothing; nobody adds to it
+
 
 def resolve(pick: Pick, sources: Sequence[object]) -> object:
     """What a pick stands for: an outcome, or children of a map."""
@@ -109,9 +111,9 @@ class _Stage:
         self._definition = session.definition(stage.definition)
         columns = [self._items(column) for column in call.columns.get(number, ())]
         self._args = self._rows(stage.args, columns)
-        self._kwargs = [
-            dict(zip(stage.kwargs, row, strict=True)) for row in self._rows(tuple(stage.kwargs.values()), columns)
-        ]
+        rows = self._rows(tuple(stage.kwargs.values()), columns)
+        names = stage.kwargs
+        self._kwargs = [dict(zip(names, row, strict=True)) for row in rows] if names else [names] * len(rows)
 
     def _items(self, column: Column) -> Sequence[object]:
         """A column's items by position."""
@@ -131,7 +133,7 @@ class _Stage:
     def child(self, position: int, index: int, made: Sequence[Outcome]) -> Unit:
         """One child, with its own upstreams and items; `made` are the outcomes of the stages before, at its index."""
         call, who = self._call, (self.number, index)
-        upstream: list[Outcome | list[Outcome]] = []
+        upstream: list[Outcome | list[Outcome]] = [] if self._upstream else NOTHING
         for place in self._upstream:
             if isinstance(place, int):
                 upstream.append(made[place])
@@ -154,8 +156,9 @@ class _Stage:
         """A node's value in an item is an upstream of this child alone."""
 
         def pointed(pointer: Pointer) -> Slot:
-            unit.upstream.append(cast("Outcome | list[Outcome]", self._picked[pointer.place]))
-            return Slot(len(unit.upstream) - 1)
+            upstream.append(cast("Outcome | list[Outcome]", self._picked[pointer.place]))
+            return Slot(len(upstream) - 1)
 
+        upstream = unit.upstream = [*unit.upstream]
         unit.args = tuple(replace(value, Pointer, pointed) for value in unit.args)
         unit.kwargs = {name: replace(value, Pointer, pointed) for name, value in unit.kwargs.items()}

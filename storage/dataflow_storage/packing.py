@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import accumulate
 from zlib import crc32
 
 from dataflow_storage import compression
@@ -14,7 +15,7 @@ from dataflow_storage.hashing import Buffer
 from dataflow_storage.layout import BATCH, MAGIC, PRELUDE, ROW, VERSION
 from dataflow_storage.signing import Signer
 
-__all__ = ["pack", "pack_batch"]
+__all__ = ["Packer", "pack"]
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
@@ -64,52 +65,64 @@ def pack(
     return [_head(fields, signer), *value.parts]
 
 
-def pack_batch(
-    values: Mapping[int, Encoded], *, key: str, token: str, meta: Mapping[str, object], signer: Signer | None = None
-) -> list[Buffer]:
-    """Make the buffers of a batch object.
+class Packer:
+    """Gathers the entries of a batch object, in the order of their items. State: the columns of its table, and the data.
 
-    Parameters
-    ----------
-    values : mapping of int to Encoded
-        The values as bytes, by item.
-    key, token, meta, signer
-        As in `pack`.
-
-    Returns
-    -------
-    list of bytes-like
+    It keeps no object for each entry: a large batch costs the garbage collector nothing.
     """
-    names: dict[str, int] = {}
-    rows: list[bytes] = []
-    data: list[Buffer] = []
-    offset = len(values) * ROW.size
-    packed, loader = False, ""
-    for item in sorted(values):
-        each = values[item]
-        number = names.setdefault(each.serializer, len(names))
-        rows.append(ROW.pack(item, offset, each.size, number, bytes.fromhex(each.digest)))
-        data += each.parts
-        offset += each.stored
-        packed |= each.stored != each.size
-        loader = loader or each.loader
-    table = b"".join(rows)
-    fields: dict[str, object] = {
-        "serializer": BATCH,
-        "length": offset,
-        "sha256": sha256(table).hexdigest(),
-        "key": key,
-        "token": token,
-        "created": round(time.time(), 3),
-        "meta": dict(meta),
-        "items": len(values),
-        "serializers": list(names),
-    }
-    if packed:
-        fields["compression"] = compression.NAME
-    if loader:
-        fields["loader"] = loader
-    return [_head(fields, signer), table, *data]
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._items: list[int] = []
+        self._sizes: list[int] = []
+        self._stored: list[int] = []
+        self._numbers: list[int] = []
+        self._digests: list[str] = []
+        self._data: list[Buffer] = []
+        self._loader = ""
+
+    def add(self, item: int, value: Encoded) -> None:
+        """Add an entry, whose item is greater than all before."""
+        self._items.append(item)
+        self._sizes.append(value.size)
+        self._stored.append(value.stored)
+        self._numbers.append(self._names.setdefault(value.serializer, len(self._names)))
+        self._digests.append(value.digest)
+        self._data += value.parts
+        self._loader = self._loader or value.loader
+
+    def pack(self, *, key: str, token: str, meta: Mapping[str, object], signer: Signer | None = None) -> list[Buffer]:
+        """Make the buffers of the batch object.
+
+        Parameters
+        ----------
+        key, token, meta, signer
+            As in `pack`.
+
+        Returns
+        -------
+        list of bytes-like
+        """
+        start = len(self._items) * ROW.size
+        offsets = accumulate(self._stored, initial=start)
+        digests = map(bytes.fromhex, self._digests)
+        table = b"".join(map(ROW.pack, self._items, offsets, self._sizes, self._numbers, digests))
+        fields: dict[str, object] = {
+            "serializer": BATCH,
+            "length": start + sum(self._stored),
+            "sha256": sha256(table).hexdigest(),
+            "key": key,
+            "token": token,
+            "created": round(time.time(), 3),
+            "meta": dict(meta),
+            "items": len(self._items),
+            "serializers": list(self._names),
+        }
+        if self._stored != self._sizes:
+            fields["compression"] = compression.NAME
+        if self._loader:
+            fields["loader"] = self._loader
+        return [_head(fields, signer), table, *self._data]
 
 
 def _head(fields: Mapping[str, object], signer: Signer | None) -> bytes:

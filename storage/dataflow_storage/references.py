@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-__all__ = ["Committed", "PackedMany", "Reference", "Stored", "pack_many", "refer", "unpack_many"]
+__all__ = ["Committed", "CommittedMany", "PackedMany", "Reference", "Stored", "pack_many", "refer", "unpack_many"]
 
 
 class Reference(NamedTuple):
@@ -86,6 +86,26 @@ class Committed(NamedTuple):
 
     reference: Reference
     adopted: bool
+
+
+class CommittedMany(Mapping[int, Committed]):
+    """What became of the commit of many values, by item.
+
+    State: `references`, of all of them; `adopted`, items that somebody else had committed before.
+    """
+
+    def __init__(self) -> None:
+        self.references: dict[int, Reference] = {}
+        self.adopted: set[int] = set()
+
+    def __getitem__(self, item: int) -> Committed:
+        return Committed(self.references[item], item in self.adopted)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.references)
+
+    def __len__(self) -> int:
+        return len(self.references)
 
 
 PackedMany = tuple[Sequence[str], bytes, Sequence[tuple[int, int, int, int | None, bool]]]

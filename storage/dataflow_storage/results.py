@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from dataflow_storage import commits, packing, places, targets
-from dataflow_storage.encoding import Coding, Encoded
+from dataflow_storage.encoding import Coding
 from dataflow_storage.errors import SerializationError
 from dataflow_storage.files import Files
 from dataflow_storage.local import inside
@@ -20,7 +20,7 @@ from dataflow_storage.objects import Entry, Invalid
 from dataflow_storage.opened import TIMEOUT, Opened
 from dataflow_storage.paths import check_target, is_url, join, place_of
 from dataflow_storage.reading import Reading
-from dataflow_storage.references import Committed, Reference, refer
+from dataflow_storage.references import Committed, CommittedMany, Reference, refer
 from dataflow_storage.serializers import Serializer, by_suffix
 
 __all__ = ["Committed", "Reference", "ResultStore"]
@@ -149,7 +149,7 @@ class ResultStore(Reading):
         *,
         serializer: str | Serializer = "auto",
         meta: Mapping[str, object] = _NO_META,
-    ) -> tuple[dict[int, Committed], dict[int, SerializationError]]:
+    ) -> tuple[CommittedMany, dict[int, SerializationError]]:
         """Commit many small values as one object.
 
         Parameters
@@ -163,7 +163,7 @@ class ResultStore(Reading):
 
         Returns
         -------
-        tuple of two dicts
+        tuple of two mappings
             What was committed, and what could not be written, each by item. Together they have every item. An item that
             this key already has is adopted; items that are new to it are added in one further object.
 
@@ -172,35 +172,37 @@ class ResultStore(Reading):
         StoreUnavailable
             The storage failed.
         """
-        waiting: dict[int, Encoded] = {}
         failed: dict[int, SerializationError] = {}
-        for item, value in values.items():
-            try:
-                waiting[item] = self._coding.encode(value, serializer)
-            except SerializationError as error:
-                failed[item] = error
-        done: dict[int, Committed] = {}
-        slot = 0
+        done = CommittedMany()
+        waiting, slot = sorted(values), 0
         while waiting:
-            url = places.slot_url(self.url, key, slot)
-            found = self._commit_batch(url, key, waiting, meta)
+            url, packer = places.slot_url(self.url, key, slot), packing.Packer()
+            mine: dict[int, Reference] = {}
+            for item in waiting:
+                try:
+                    encoded = self._coding.encode(values[item], serializer)
+                except SerializationError as error:
+                    failed[item] = error
+                else:
+                    packer.add(item, encoded)
+                    mine[item] = refer(url, encoded, item)
+            found = self._commit_batch(url, key, packer, meta) if mine else None
             if found is None:
-                done |= {
-                    item: Committed(reference=refer(url, each, item), adopted=False) for item, each in waiting.items()
-                }
+                done.references |= mine
                 break
             for entry in found:
-                if waiting.pop(entry.item, None) is not None:
-                    done[entry.item] = Committed(reference=refer(url, entry, entry.item), adopted=True)
-            slot += 1
+                if mine.pop(entry.item, None) is not None:
+                    done.references[entry.item] = refer(url, entry, entry.item)
+                    done.adopted.add(entry.item)
+            waiting, slot = list(mine), slot + 1
         return done, failed
 
     def _commit_batch(
-        self, url: str, key: str, values: Mapping[int, Encoded], meta: Mapping[str, object]
+        self, url: str, key: str, packer: packing.Packer, meta: Mapping[str, object]
     ) -> list[Entry] | None:
         """Commit them as one object; the entries of the one that is there already, or None."""
         token = _token()
-        parts = packing.pack_batch(values, key=key, token=token, meta=meta, signer=self._signer)
+        parts = packer.pack(key=key, token=token, meta=meta, signer=self._signer)
         files, signer = self._files(url), self._signer
         found = commits.commit(files, url, key, parts, token, self._report, batch=True, signer=signer)
         return None if found is None or found[0].token == token else found[1]
