@@ -22,7 +22,7 @@ from dataflow.scribe import Scribe
 from dataflow.session import Control
 from dataflow_storage.rows import OrderRow
 
-MANY = 4000  # transitions and task runs
+MANY = 10_000  # transitions and task runs
 NOT_BUILT = "the flow does not come to it any more"
 
 

@@ -21,7 +21,7 @@ from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
 from dataflow_storage import StoreUnavailable
-from dataflow_storage.references import CommittedMany
+from dataflow_storage.references import CommittedMany, References
 
 CHUNK_SECONDS = 0.25
 LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
@@ -236,9 +236,7 @@ class Made:
             outcome.reference = references.get(index)
         if self._units:
             cached.remember(self._session, [(unit, self.outcomes[index]) for index, unit in self._units.items()])
-        for index in sorted(
-            adopted & self.outcomes.keys()
-        ):  # another attempt was first: what it committed is the result
+        for index in sorted(adopted & self.outcomes.keys()):  # another attempt was first: its value is the result
             outcome = self.outcomes[index]
             outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
             self._tell(index, outcome)
@@ -251,7 +249,7 @@ class Made:
             if index not in adopted and index not in self._attempts and index in self.outcomes
         }
         if plain:
-            times, found = repeat(time.time(), len(plain)), list(plain.values())
+            times, found = repeat(time.time(), len(plain)), References.of(plain.values())
             self._session.emit(Several(self.path, states.SUCCESS, self._session.worker, plain, times, found))
         failed = sorted(self.outcomes.keys() - references.keys())
         for index in failed:

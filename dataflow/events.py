@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dataflow.graph import Graph
     from dataflow_storage import Reference
-    from dataflow_storage.references import PackedMany
+    from dataflow_storage.references import References
 
 NO_INDEX = -1  # the index of a task run that is not a child of a map
 
@@ -60,7 +60,7 @@ class Several:
         As in TaskEvent, for all of them.
     indices, times : list
         Of each; it may be extended until it is sent.
-    references : list of Reference, optional
+    references : References, optional
         Where the result of each was committed.
     """
 
@@ -73,7 +73,7 @@ class Several:
         worker: str,
         indices: Iterable[int] = (),
         times: Iterable[float] = (),
-        references: Sequence[Reference] | None = None,
+        references: References | None = None,
     ) -> None:
         self.path, self.type, self.worker = path, type, worker
         self.indices, self.times = list(indices), list(times)
@@ -89,18 +89,7 @@ class Several:
             yield TaskEvent(self.path, index, self.type, time, 1, reference=reference, worker=self.worker)
 
     def __reduce__(self) -> tuple[object, ...]:
-        from dataflow_storage.references import pack_many
-
-        packed = None if self.references is None else pack_many(self.references)
-        return _several, (self.path, self.type, self.worker, self.indices, self.times, packed)
-
-
-def _several(
-    path: str, type: str, worker: str, indices: Sequence[int], times: Sequence[float], packed: PackedMany | None
-) -> Several:
-    from dataflow_storage.references import unpack_many
-
-    return Several(path, type, worker, indices, times, None if packed is None else unpack_many(packed))
+        return Several, (self.path, self.type, self.worker, self.indices, self.times, self.references)
 
 
 class LogLine(NamedTuple):

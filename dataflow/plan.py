@@ -26,7 +26,21 @@ from dataflow.node import Node
 from dataflow.sending import Flight, Sender
 from dataflow.signals import Answers
 from dataflow.wiring import return_node
-from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, follows, item_of
+from dataflow.works import (
+    DONE,
+    FLYING,
+    HELD,
+    WAITING,
+    Group,
+    Item,
+    Known,
+    KnownChild,
+    Memory,
+    Owner,
+    Single,
+    follows,
+    item_of,
+)
 
 NOTHING = Memory()
 MOST_STRIKES = 5  # times that a task run may be lost with others
@@ -159,8 +173,8 @@ class Plan:
         if event.type in states.FINAL and group.width is not None:
             assert event.references is not None
             part = group.part(event.path)
-            for index, reference in zip(event.indices, event.references, strict=True):
-                known = Known(event.type, "", reference, group.key_of[index], single=False)
+            for place, index in enumerate(event.indices):
+                known = KnownChild(event.type, event.references, place, group.key_of[index])
                 self._board.learn_child(group, part, index, known)
             self._board.settle(group)
 

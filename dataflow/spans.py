@@ -80,4 +80,5 @@ def columns(shared: Mapping[str, object], each: Each) -> Columns:
 
 
 def _told(event: Several) -> Columns:
-    return columns({}, dict(zip(Reference._fields, zip(*event.references or (), strict=True), strict=True)))
+    assert event.references is not None
+    return columns({}, dict(zip(Reference._fields, event.references.columns, strict=True)))

@@ -17,6 +17,7 @@ from dataflow.outcome import Outcome
 from dataflow.signals import Answers
 from dataflow.structure import LEAVES, find
 from dataflow_storage import Reference
+from dataflow_storage.references import References
 
 Who = tuple[str, int]
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
@@ -37,7 +38,7 @@ class Known:
         Under that key lies this one outcome, not a batch.
     """
 
-    __slots__ = ("key", "message", "reference", "single", "type")
+    __slots__ = ("_reference", "key", "message", "single", "type")
 
     def __init__(
         self,
@@ -48,7 +49,12 @@ class Known:
         *,
         single: bool = True,
     ) -> None:
-        self.type, self.message, self.reference, self.key, self.single = type, message, reference, key, single
+        self.type, self.message, self._reference, self.key, self.single = type, message, reference, key, single
+
+    @property
+    def reference(self) -> Reference | None:
+        """The committed result."""
+        return self._reference
 
     @property
     def outcome(self) -> Outcome:
@@ -57,6 +63,21 @@ class Known:
 
     def __repr__(self) -> str:
         return f"Known({self.type})"
+
+
+class KnownChild(Known):
+    """How one of many children ended that were told of together: its reference is made when somebody asks."""
+
+    __slots__ = ("_place", "_references")
+
+    def __init__(self, type: str, references: References, place: int, key: str | None) -> None:
+        self.type, self.message, self.key, self.single = type, "", key, False
+        self._references, self._place = references, place
+
+    @property
+    def reference(self) -> Reference:
+        """The committed result."""
+        return self._references[self._place]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,18 +21,7 @@ from dataflow_storage.tables import COUNTS, METADATA, RUNS, Json
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql  # at run time only where it is needed: a tenth of this import's time
 
-__all__ = [
-    "RUN_ID",
-    "Statement",
-    "as_json",
-    "compile_for",
-    "compiled",
-    "converter",
-    "fill",
-    "insert_into",
-    "on_conflict",
-    "refuse",
-]
+__all__ = ["RUN_ID", "Statement", "as_json", "compiled", "converter", "fill", "is_json", "refuse"]
 
 Row = Mapping[str, object]
 RUN_ID = "run"
@@ -86,17 +75,11 @@ def compiled(dialect: str, verb: str, table_name: str, given: tuple[str, ...]) -
         core: Insert | Update = update(table).where(*which).values(binds)
     else:
         core = _insert(dialect, verb, table, {own_id: bindparam(RUN_ID), **binds})
-    sql, names_in_order = compile_for(dialect, core)
-    order = [name if name == RUN_ID else name[1:] for name in names_in_order]
-    return Compiled(sql, tuple((name, None if name == RUN_ID else converter(table, name)) for name in order))
-
-
-def compile_for(dialect: str, core: Insert | Update) -> tuple[str, Sequence[str]]:
-    """The SQL, and the names of its parameters in their order."""
     sql = core.compile(dialect=_dialect(dialect))
     assert isinstance(sql, SQLCompiler)
     assert sql.positiontup is not None  # both dialects are positional
-    return str(sql), sql.positiontup
+    order = [name if name == RUN_ID else name[1:] for name in sql.positiontup]
+    return Compiled(str(sql), tuple((name, None if name == RUN_ID else converter(table, name)) for name in order))
 
 
 @cache
@@ -107,8 +90,7 @@ def _dialect(name: str) -> Dialect:
     return kind(paramstyle="format")  # positional, like SQLite's
 
 
-def insert_into(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Begin an insert."""
+def _insert_into(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     if dialect == "sqlite":
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql
@@ -117,11 +99,7 @@ def insert_into(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert
 
 
 def _insert(dialect: str, verb: str, table: Table, values: dict[str, object]) -> Insert:
-    return on_conflict(verb, table, insert_into(dialect, table).values(values).inline(), values)
-
-
-def on_conflict(verb: str, table: Table, insert: sqlite.Insert | postgresql.Insert, names: Iterable[str]) -> Insert:
-    """The insert with what is to happen where the row is there already."""
+    insert = _insert_into(dialect, table).values(values).inline()
     if verb == "append":
         return insert
     if verb == "create":
@@ -129,7 +107,7 @@ def on_conflict(verb: str, table: Table, insert: sqlite.Insert | postgresql.Inse
     key = [column.name for column in table.primary_key]
     if verb == "keep":
         return insert.on_conflict_do_nothing(index_elements=key)
-    changes: dict[str, object] = {name: insert.excluded[name] for name in names if name not in {*key, "run_id"}}
+    changes: dict[str, object] = {name: insert.excluded[name] for name in values if name not in {*key, "run_id"}}
     if table is COUNTS:
         changes["n"] = table.c.n + insert.excluded.n
     if not changes:

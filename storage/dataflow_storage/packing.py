@@ -66,9 +66,10 @@ def pack(
 
 
 class Packer:
-    """Gathers the entries of a batch object, in the order of their items. State: the columns of its table, and the data.
+    """Gathers the entries of a batch object, in the order of their items.
 
-    It keeps no object for each entry: a large batch costs the garbage collector nothing.
+    State: the columns of its table, and the data. There is no object for each entry, so that a large batch costs the
+    garbage collector nothing.
     """
 
     def __init__(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
-__all__ = ["Committed", "CommittedMany", "PackedMany", "Reference", "Stored", "pack_many", "refer", "unpack_many"]
+__all__ = ["Committed", "CommittedMany", "Reference", "References", "Stored", "refer"]
 
 
 class Reference(NamedTuple):
@@ -108,36 +108,51 @@ class CommittedMany(Mapping[int, Committed]):
         return len(self.references)
 
 
-PackedMany = tuple[Sequence[str], bytes, Sequence[tuple[int, int, int, int | None, bool]]]
-"""References as they travel together: texts that they share, digests, and of each the rest."""
-
-
-def pack_many(references: Sequence[Reference]) -> PackedMany:
-    """Make few bytes of many references: what they have in common is told once.
+class References(Sequence[Reference]):
+    """Many references, column by column: together they are few objects, and few bytes when pickled.
 
     Examples
     --------
     >>> both = [Reference("/r/a.batch", "json", 1, "00" * 32, item) for item in (0, 1)]
-    >>> unpack_many(pack_many(both)) == both
+    >>> list(References.of(both)) == both
     True
     """
-    texts: dict[str, int] = {}
-    number = texts.setdefault
-    rows = [
-        (number(url, len(texts)), number(serializer, len(texts)), size, item, target)
-        for url, serializer, size, _, item, target in references
-    ]
-    return list(texts), bytes.fromhex("".join([each.digest for each in references])), rows
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: tuple[Sequence[Any], ...]) -> None:
+        self.columns = columns
+
+    @classmethod
+    def of(cls, references: Iterable[Reference]) -> References:
+        """Take references apart."""
+        return cls(tuple(zip(*references, strict=True)) or ((),) * len(Reference._fields))
+
+    @overload
+    def __getitem__(self, place: int) -> Reference: ...
+    @overload
+    def __getitem__(self, place: slice) -> References: ...
+    def __getitem__(self, place: int | slice) -> Reference | References:
+        if isinstance(place, slice):
+            return References(tuple(column[place] for column in self.columns))
+        return Reference(*[column[place] for column in self.columns])
+
+    def __iter__(self) -> Iterator[Reference]:
+        return map(Reference, *self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        url, serializer, size, digests, item, target = self.columns
+        others = [column[:1] if len(set(column)) == 1 else column for column in (url, serializer, size, item, target)]
+        return _references, (len(self), bytes.fromhex("".join(digests)), others)
 
 
-def unpack_many(packed: PackedMany) -> list[Reference]:
-    """Make references of what `pack_many` gave."""
-    texts, digests, rows = packed
+def _references(number: int, digests: bytes, others: Sequence[Sequence[Any]]) -> References:
     hexed = digests.hex()
-    return [
-        Reference(texts[url], texts[serializer], size, hexed[at : at + 64], item, target)
-        for at, (url, serializer, size, item, target) in zip(range(0, len(hexed), 64), rows, strict=True)
-    ]
+    url, serializer, size, item, target = [column * number if len(column) == 1 else column for column in others]
+    return References((url, serializer, size, [hexed[at : at + 64] for at in range(0, len(hexed), 64)], item, target))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
