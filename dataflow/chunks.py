@@ -21,7 +21,7 @@ from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
 from dataflow.session import Session
 from dataflow_storage import StoreUnavailable
-from dataflow_storage.references import CommittedMany, References
+from dataflow_storage.references import CommittedMany
 
 CHUNK_SECONDS = 0.25
 LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
@@ -231,9 +231,10 @@ class Made:
 
     def report(self, committed: CommittedMany, errors: Mapping[int, Exception]) -> Sequence[int]:
         """Tell what became of them. Which indices were refused."""
-        references, adopted = committed.references, committed.adopted
+        references, places, adopted = committed.references, committed.places, committed.adopted
         for index, outcome in self.outcomes.items():
-            outcome.reference = references.get(index)
+            if index in places:
+                outcome.refer(references, places[index])
         if self._units:
             cached.remember(self._session, [(unit, self.outcomes[index]) for index, unit in self._units.items()])
         for index in sorted(adopted & self.outcomes.keys()):  # another attempt was first: its value is the result
@@ -241,17 +242,14 @@ class Made:
             outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
             self._tell(index, outcome)
         for index in self._attempts:
-            if index in references and index not in adopted:
+            if index in places and index not in adopted:
                 self._tell(index, self.outcomes[index])
-        plain = {
-            index: reference
-            for index, reference in references.items()
-            if index not in adopted and index not in self._attempts and index in self.outcomes
-        }
+        told = adopted | self._attempts.keys()
+        plain = {index: places[index] for index in self.outcomes if index in places and index not in told}
         if plain:
-            times, found = repeat(time.time(), len(plain)), References.of(plain.values())
+            times, found = repeat(time.time(), len(plain)), references.take(plain.values())
             self._session.emit(Several(self.path, states.SUCCESS, self._session.worker, plain, times, found))
-        failed = sorted(self.outcomes.keys() - references.keys())
+        failed = sorted(self.outcomes.keys() - places.keys())
         for index in failed:
             failure = describe(errors[index])
             self.fail(index, states.FAILED, one_line(failure), dict(failure))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import cast
 
 from dataflow import states
@@ -101,7 +100,7 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
 class _Stage:
     """One mapped node of a group, in one batch: all that its children share is looked up once.
 
-    State: `outcomes`, of the children so far; `_args` and `_kwargs`, their arguments by position.
+    State: `outcomes`, of the children so far; `_args` and `_kwargs`, each argument's values by position.
     """
 
     def __init__(self, session: Session, call: BatchCall, stage: Stage, number: int, picked: Sequence[object]) -> None:
@@ -110,10 +109,13 @@ class _Stage:
         self._call, self._picked, self._upstream = call, picked, stage.upstream
         self._definition = session.definition(stage.definition)
         columns = [self._items(column) for column in call.columns.get(number, ())]
-        self._args = self._rows(stage.args, columns)
-        rows = self._rows(tuple(stage.kwargs.values()), columns)
-        names = stage.kwargs
-        self._kwargs = [dict(zip(names, row, strict=True)) for row in rows] if names else [names] * len(rows)
+        width = len(call.indices)
+
+        def by_position(value: object) -> Sequence[object]:
+            return columns[value.place] if isinstance(value, Item) else [value] * width
+
+        self._args = [by_position(value) for value in stage.args]
+        self._kwargs = [(name, by_position(value)) for name, value in stage.kwargs.items()]
 
     def _items(self, column: Column) -> Sequence[object]:
         """A column's items by position."""
@@ -121,14 +123,6 @@ class _Stage:
             return column
         held = cast("Sequence[Sequence[object]]", cast(Outcome, self._picked[column.place]).value)
         return [held[column.column][index] for index in self._call.indices]
-
-    def _rows(self, values: Sequence[object], columns: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
-        """For each child, the values with its items in their places."""
-        width = len(self._call.indices)
-        if not values:
-            return [()] * width
-        filled = (columns[value.place] if isinstance(value, Item) else repeat(value, width) for value in values)
-        return list(zip(*filled, strict=True))
 
     def child(self, position: int, index: int, made: Sequence[Outcome]) -> Unit:
         """One child, with its own upstreams and items; `made` are the outcomes of the stages before, at its index."""
@@ -144,7 +138,8 @@ class _Stage:
                 upstream.append(cast("Outcome | list[Outcome]", found))
         attempt, base = call.attempts.get(who, (0, 0)) if call.attempts else (0, 0)
         given = call.resumed.get(who) if call.resumed else None
-        args, kwargs = self._args[position], self._kwargs[position]
+        args = tuple([values[position] for values in self._args])
+        kwargs = {name: values[position] for name, values in self._kwargs}
         unit = Unit(self._definition, self.path, index, args, kwargs, upstream, attempt, base)
         if given is not None:
             unit.resumed, unit.answers = True, given

@@ -14,6 +14,7 @@ from dataflow.states import State
 
 if TYPE_CHECKING:
     from dataflow_storage import Reference
+    from dataflow_storage.references import References
 
 DEFERRED = "Deferred"  # not a state: this task run is not final, and what follows it passes that on
 
@@ -48,7 +49,7 @@ class Outcome:
         What the value counts as in cache keys, where that is not its digest: how it was made of others.
     """
 
-    __slots__ = ("message", "reference", "stands", "type", "value")
+    __slots__ = ("_place", "_reference", "message", "stands", "type", "value")
 
     def __init__(
         self,
@@ -58,7 +59,18 @@ class Outcome:
         message: str = "",
         stands: bytes | None = None,
     ) -> None:
-        self.type, self.value, self.reference, self.message, self.stands = type, value, reference, message, stands
+        self.type, self.value, self.message, self.stands = type, value, message, stands
+        self._reference: Reference | References | None = reference
+
+    @property
+    def reference(self) -> Reference | None:
+        """Where the committed copy is."""
+        found = self._reference
+        return found if found is None or isinstance(found, tuple) else found[self._place]
+
+    def refer(self, references: References, place: int) -> None:
+        """It was committed with many: its own reference is made when somebody asks."""
+        self._reference, self._place = references, place
 
     @property
     def state(self) -> State:
@@ -76,7 +88,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         return (
-            f"Outcome({self.type}{'' if self.value is ABSENT else ', value'}{', committed' if self.reference else ''})"
+            f"Outcome({self.type}{'' if self.value is ABSENT else ', value'}{', committed' if self._reference else ''})"
         )
 
 

@@ -88,26 +88,6 @@ class Committed(NamedTuple):
     adopted: bool
 
 
-class CommittedMany(Mapping[int, Committed]):
-    """What became of the commit of many values, by item.
-
-    State: `references`, of all of them; `adopted`, items that somebody else had committed before.
-    """
-
-    def __init__(self) -> None:
-        self.references: dict[int, Reference] = {}
-        self.adopted: set[int] = set()
-
-    def __getitem__(self, item: int) -> Committed:
-        return Committed(self.references[item], item in self.adopted)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.references)
-
-    def __len__(self) -> int:
-        return len(self.references)
-
-
 class References(Sequence[Reference]):
     """Many references, column by column: together they are few objects, and few bytes when pickled.
 
@@ -137,6 +117,11 @@ class References(Sequence[Reference]):
             return References(tuple(column[place] for column in self.columns))
         return Reference(*[column[place] for column in self.columns])
 
+    def take(self, places: Iterable[int]) -> References:
+        """Those at these places, in this order."""
+        places = list(places)
+        return References(tuple([column[place] for place in places] for column in self.columns))
+
     def __iter__(self) -> Iterator[Reference]:
         return map(Reference, *self.columns)
 
@@ -151,8 +136,42 @@ class References(Sequence[Reference]):
 
 def _references(number: int, digests: bytes, others: Sequence[Sequence[Any]]) -> References:
     hexed = digests.hex()
-    url, serializer, size, item, target = [column * number if len(column) == 1 else column for column in others]
+    url, serializer, size, item, target = [[*column] * number if len(column) == 1 else column for column in others]
     return References((url, serializer, size, [hexed[at : at + 64] for at in range(0, len(hexed), 64)], item, target))
+
+
+class CommittedMany(Mapping[int, Committed]):
+    """What became of the commit of many values, by item.
+
+    State: `references`, all of them; `places`, where in there each item is; `adopted`, items that somebody else had
+    committed before.
+    """
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in Reference._fields)
+        self.references = References(self._columns)
+        self.places: dict[int, int] = {}
+        self.adopted: set[int] = set()
+
+    def add(self, url: str, written: Written, item: int) -> None:
+        """One more is committed."""
+        self.places[item] = len(self.places)
+        urls, serializers, sizes, digests, items, targets = self._columns
+        urls.append(url)
+        serializers.append(written.serializer)
+        sizes.append(written.size)
+        digests.append(written.digest)
+        items.append(item)
+        targets.append(False)
+
+    def __getitem__(self, item: int) -> Committed:
+        return Committed(self.references[self.places[item]], item in self.adopted)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

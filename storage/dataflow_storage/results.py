@@ -177,7 +177,7 @@ class ResultStore(Reading):
         waiting, slot = sorted(values), 0
         while waiting:
             url, packer = places.slot_url(self.url, key, slot), packing.Packer()
-            mine: dict[int, Reference] = {}
+            mine = CommittedMany()
             for item in waiting:
                 try:
                     encoded = self._coding.encode(values[item], serializer)
@@ -185,16 +185,19 @@ class ResultStore(Reading):
                     failed[item] = error
                 else:
                     packer.add(item, encoded)
-                    mine[item] = refer(url, encoded, item)
+                    mine.add(url, encoded, item)
             found = self._commit_batch(url, key, packer, meta) if mine else None
             if found is None:
-                done.references |= mine
+                if not done:
+                    return mine, failed
+                for item, (reference, _) in mine.items():
+                    done.add(url, reference, item)
                 break
             for entry in found:
-                if mine.pop(entry.item, None) is not None:
-                    done.references[entry.item] = refer(url, entry, entry.item)
+                if entry.item in mine:
+                    done.add(url, entry, entry.item)
                     done.adopted.add(entry.item)
-            waiting, slot = list(mine), slot + 1
+            waiting, slot = [item for item in mine if item not in done], slot + 1
         return done, failed
 
     def _commit_batch(
