@@ -123,7 +123,9 @@ def is_json(table: Table, name: str) -> bool:
 @cache
 def converter(table: Table, name: str) -> Callable[[object], object] | None:
     """How a cell of this column is made fit for the driver; None when it is fit as it is."""
-    column = table.columns[name]
+    column = table.columns.get(name)
+    if column is None:
+        refuse(table, [name])
     blank = column.info.get("blank")
     if is_json(table, name):
         return partial(as_json, f"{table.name}.{name}", None if blank is None else json.dumps(blank))

@@ -11,7 +11,7 @@ from functools import cache
 
 from sqlalchemy import Table
 
-from dataflow_storage.compiling import RUN_ID, Statement, as_json, compiled, converter, fill, is_json, refuse
+from dataflow_storage.compiling import RUN_ID, Statement, as_json, compiled, converter, fill, is_json
 from dataflow_storage.rows import Columns
 from dataflow_storage.tables import METADATA
 
@@ -23,6 +23,11 @@ _SHARED, _COUNTED, _VARYING, _OBJECT = range(4)
 # Where the cells of a column come from: a parameter; a parameter and the row's number; a place in the row (-1: the row
 # is the cell); or an object of fields, whose name, the first part of its text, is a parameter.
 _Cell = tuple[int, str, int, tuple[tuple[str, "_Cell"], ...]]
+
+
+def _one_by_one(dialect: str, verb: str, table: Table, run_id: str, columns: Columns) -> Statement:
+    names = (*columns.shared, *columns.each)
+    return fill(compiled(dialect, verb, table.name, names), run_id, [*columns.rows()])
 
 
 def spread(dialect: str, verb: str, table: Table, run_id: str, columns: Columns) -> Statement:
@@ -38,8 +43,7 @@ def spread(dialect: str, verb: str, table: Table, run_id: str, columns: Columns)
         At least one row.
     """
     if dialect != "sqlite":
-        names = (*columns.shared, *columns.each)
-        return fill(compiled(dialect, verb, table.name, names), run_id, [*columns.rows()])
+        return _one_by_one(dialect, verb, table, run_id, columns)
     made = _Spread()
     cells: list[tuple[str, _Cell]] = []
     for name, value in columns.shared.items():
@@ -52,8 +56,11 @@ def spread(dialect: str, verb: str, table: Table, run_id: str, columns: Columns)
         cells.append((name, made.cell(name, values)))
     lists = made.lists or [[0] * columns.size]
     rows = lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
+    text = as_json(table.name, None, rows) or ""
+    if "\\u" in text:  # SQLite would give back what the escape stands for, which may be no text
+        return _one_by_one("sqlite", verb, table, run_id, columns)
     sql, order = _compiled(verb, table.name, tuple(cells), len(lists))
-    given = {**made.given, RUN_ID: run_id, _ROWS: as_json(table.name, None, rows)}
+    given = {**made.given, RUN_ID: run_id, _ROWS: text}
     return Statement(sql, [tuple([given[name] for name in order])])
 
 
@@ -93,8 +100,6 @@ def _compiled(
     """The SQL, and the names of its parameters in their order. By hand: for Core, each new shape is a millisecond."""
     table = METADATA.tables[table_name]
     names = [name for name, _ in cells]
-    if not set(names) <= set(table.columns.keys()):
-        refuse(table, names)
     order = [RUN_ID]
     made = ["?", *(_expression(cell, lists, order) for _, cell in cells)]
     order.append(_ROWS)
