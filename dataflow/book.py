@@ -61,12 +61,11 @@ class Book:
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
-        if not isinstance(event, Several):
-            if self.recorder.add(event) and isinstance(event, TaskEvent):
-                self._hooks.task_changed(event)
-        elif self._hooks.listen(event.path) or not self.recorder.add_several(event):
+        if isinstance(event, Several) and self._hooks.listen(event.path):
             for one in event.each():
                 self.record(one)
+        elif self.recorder.add(event) and isinstance(event, TaskEvent):
+            self._hooks.task_changed(event)
 
     def note(self, news: News) -> None:
         """What the plan decided itself goes on record too."""

@@ -116,12 +116,12 @@ class Recorder:
                 }
             )
             return True
+        if isinstance(event, Several):
+            return self._add_several(event) or sum(map(self._add_state, event.each())) > 0
         return self._add_state(event) if isinstance(event, TaskEvent) else True
 
-    def add_several(self, event: Several) -> bool:
-        """Record children that begin or succeed together. False, and nothing is recorded, where they are not alike:
-        then each has to be added.
-        """
+    def _add_several(self, event: Several) -> bool:
+        """Record children that begin or succeed together. False, and nothing is recorded, where they are not alike."""
         path, entered = event.path, dict.fromkeys(event.indices, event.type)
         current = self._current.setdefault(path, {})
         befores = {state or states.PENDING for state in set(map(current.get, entered))}

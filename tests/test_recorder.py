@@ -81,10 +81,8 @@ def record(store: RunStore, events: list[Event | None], *, together: bool) -> li
             batch = recorder.take()
             if batch is not None:
                 store.write(run_id, epoch, batch)
-        elif not isinstance(event, Several):
-            recorder.add(event)
-        elif not together or not recorder.add_several(event):
-            for one in event.each():
+        else:
+            for one in event.each() if isinstance(event, Several) and not together else (event,):
                 recorder.add(one)
     counts = {state: n for state, n in store.counts(run_id)["child"].items() if n}
     rows: tuple[Any, ...] = (*store.task_runs(run_id), *store.attempts(run_id), *store.transitions(run_id))
