@@ -26,21 +26,7 @@ from dataflow.node import Node
 from dataflow.sending import Flight, Sender
 from dataflow.signals import Answers
 from dataflow.wiring import return_node
-from dataflow.works import (
-    DONE,
-    FLYING,
-    HELD,
-    WAITING,
-    Group,
-    Item,
-    Known,
-    KnownChild,
-    Memory,
-    Owner,
-    Single,
-    follows,
-    item_of,
-)
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, follows, item_of
 
 NOTHING = Memory()
 MOST_STRIKES = 5  # times that a task run may be lost with others
@@ -170,11 +156,9 @@ class Plan:
 
     def _fold_children(self, group: Group, event: Several) -> None:
         """Children began, or succeeded, in their first attempt."""
-        if event.type in states.FINAL and group.width is not None:
-            assert event.references is not None
+        if event.references is not None and group.width is not None:
             part = group.part(event.path)
-            for place, index in enumerate(event.indices):
-                known = KnownChild(event.type, event.references, place, group.key_of[index])
+            for index, known in group.ended(event.type, event.indices, event.references):
                 self._board.learn_child(group, part, index, known)
             self._board.settle(group)
 

@@ -259,6 +259,11 @@ class Group(Item):
         for part in self.parts:
             part.known = [None] * width
 
+    def ended(self, type: str, indices: Sequence[int], references: References) -> Iterator[tuple[int, Known]]:
+        """How each child ended, of many that are told of together."""
+        for place, index in enumerate(indices):
+            yield index, KnownChild(type, references, place, self.key_of[index])
+
     def is_final(self, index: int) -> bool:
         """Whether every part has ended at an index."""
         return all(part.known[index] is not None for part in self.parts)
