@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from dataflow.bundled import PATHS
 from dataflow.calls import BundleCall, Call, Inner, Unit, resolve
-from dataflow.chunks import Chunk, Place, is_stored
+from dataflow.chunks import Chunk, Made, Place, Who, is_stored
 from dataflow.events import NO_INDEX, BatchDone
 from dataflow.outcome import ABSENT, DEFERRED, Bundle, Outcome
 from dataflow.result_keys import bundle_name
@@ -41,7 +41,8 @@ class BundleChunk(Chunk):
 
     def __init__(self, session: Session, calls: Sequence[Call]) -> None:
         self._lane = bundle_name([call.path for call in calls])
-        self._number = {call.path: number for number, call in enumerate(calls)}
+        self._paths = [call.path for call in calls]
+        self._number = {path: number for number, path in enumerate(self._paths)}
         self._picks = [[pick.number for pick in call.picks or () if isinstance(pick, Inner)] for call in calls]
         policies = [session.definition(call.definition).policy for call in calls]
         keyed = any(self._picks) and any(p.cache is not None or p.target is not None for p in policies)
@@ -55,14 +56,17 @@ class BundleChunk(Chunk):
         return find_own(self._session, unit) or find_cached(self._session, unit)
 
     def _at(self, unit: Unit) -> Place:
-        return self._lane, self._number[unit.path]
+        return Place(self._lane, self._number[unit.path])
 
-    def _before(self, unit: Unit) -> Iterator[Place]:
-        return ((self._lane, number) for number in self._picks[self._number[unit.path]])
+    def _who(self, place: Place) -> Who:
+        return Who(self._paths[place.number], NO_INDEX)
 
-    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
+    def _before(self, place: Place) -> Iterator[Place]:
+        return (Place(place.lane, number) for number in self._picks[place.number])
+
+    def _meta(self, lane: str, made: Made) -> dict[str, object]:
         job = self._session.job
-        paths = {str(number): unit.path for number, unit in units.items()}
+        paths = {str(number): self._paths[number] for number in made.outcomes}
         return {"run": job.run_id, "flow": job.flow, "path": lane, PATHS: paths}
 
     def _look_everywhere(self, numbers: set[int]) -> None:

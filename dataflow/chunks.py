@@ -10,35 +10,76 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
-from dataflow.calls import Group, Unit
+from dataflow.calls import Unit
 from dataflow.definition import Policy
 from dataflow.events import TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
-from dataflow.result_keys import join_key, split_key
-from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
-from dataflow.session import LOOK_SECONDS, Session
+from dataflow.result_keys import join_key
+from dataflow.results import commit_one, find_cached, look_at_target, policy_caches, report
+from dataflow.session import Session
 from dataflow_storage import Encoded, Reference, StoreUnavailable
+from dataflow_storage.packing import Packer
+from dataflow_storage.references import CommittedMany
 
+R = TypeVar("R")
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 4_000_000
 
-Place = tuple[str, int]  # a lane, and a number in it
+
+class Place(NamedTuple):
+    """A lane, and a number in it."""
+
+    lane: str
+    number: int
 
 
-class Waiting(NamedTuple):
-    """A success that is not committed yet."""
+class Who(NamedTuple):
+    """A task run."""
 
-    unit: Unit
-    outcome: Outcome
-    encoded: Encoded
+    path: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
+
+
+class Made:
+    """The successes of a lane that are not committed yet.
+
+    State: `packer`, their bytes, and `outcomes`, by number; `one`, the first of the task runs; `attempts`, of those
+    that took more than one; `units`, the task runs that the cache must hear of. So there are few objects for each.
+    """
+
+    __slots__ = ("attempts", "one", "outcomes", "packer", "units")
+
+    def __init__(self) -> None:
+        self.packer = Packer()
+        self.outcomes: dict[int, Outcome] = {}
+        self.one: Unit | None = None
+        self.attempts: dict[int, int] = {}
+        self.units: dict[int, Unit] = {}
+
+    def add(self, number: int, unit: Unit, outcome: Outcome, encoded: Encoded) -> None:
+        """A body has returned."""
+        self.packer.add(number, encoded)
+        self.outcomes[number] = outcome
+        self.one = self.one or unit
+        if unit.attempt > 1:
+            self.attempts[number] = unit.attempt
+        if policy_caches(unit):
+            self.units[number] = unit
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """These do not count."""
+        for number in numbers:
+            del self.outcomes[number]
+            self.units.pop(number, None)
+        self.packer = Packer() if not self.outcomes else self.packer.without({*self.packer.items} - {*self.outcomes})
 
 
 class Chunk(ABC):
@@ -55,10 +96,10 @@ class Chunk(ABC):
     keyed : bool
         Somebody may ask what a value counts as before it is committed.
 
-    State: `_found`, what an earlier run of this Dask task committed; `_waiting`, the successes of the current chunk;
-    `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_lost`, what could not
-    be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits what
-    others have made.
+    State: `_found`, what an earlier run of this Dask task committed; `_made`, the successes of the current chunk by
+    lane; `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_lost`, what
+    could not be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits
+    what others have made.
     """
 
     def __init__(self, session: Session, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool) -> None:
@@ -66,7 +107,7 @@ class Chunk(ABC):
         self._lanes = lanes
         self._keyed = keyed
         self._found: dict[Place, Outcome] = {}
-        self._waiting: list[Waiting] = []
+        self._made: dict[str, Made] = {}
         self._lost: dict[Place, str] = {}
         self._first: int | None = None
         self._now = self._done = -1
@@ -77,26 +118,35 @@ class Chunk(ABC):
         self._away: Exception | None = None
         if lanes:
             try:
-                reach(session, lanes[0], numbers[0], 0, lambda: self._look_back(numbers))
+                self._reach(Place(lanes[0], numbers[0]), partial(self._look_back, numbers))
             except StoreUnavailable as error:
                 self._away = error
             session.ticker.open(self)
 
     @abstractmethod
     def _at(self, unit: Unit) -> Place:
-        """The lane of a task run, and its number there."""
+        """The place of a task run."""
 
     @abstractmethod
-    def _before(self, unit: Unit) -> Iterator[Place]:
+    def _who(self, place: Place) -> Who:
+        """The task run at a place."""
+
+    @abstractmethod
+    def _before(self, place: Place) -> Iterator[Place]:
         """What of this Dask task a task run has used."""
 
     @abstractmethod
-    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
+    def _meta(self, lane: str, made: Made) -> dict[str, object]:
         """What an object of a lane says of what is in it."""
 
     @abstractmethod
     def _look_everywhere(self, numbers: set[int]) -> None:
         """A driver before this one may have cut other chunks, and what ran for it may have ended just now."""
+
+    def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
+        """Tell the driver of successes."""
+        for number in numbers:
+            self._tell(Place(lane, number), made, made.outcomes[number])
 
     def _key(self, lane: str, first: int) -> str:
         job = self._session.job
@@ -114,25 +164,26 @@ class Chunk(ABC):
                     if number < 0:
                         last = max(last, -number - 1)
                     else:
-                        self._take(lane, number, reference)
+                        self._take(Place(lane, number), reference)
             if last < 0:
                 return
             while position < len(numbers) and numbers[position] <= last:
                 position += 1
 
-    def _take(self, lane: str, number: int, reference: Reference) -> None:
-        self._found[lane, number] = Outcome(states.SUCCESS, reference=reference, message="committed before")
+    def _take(self, place: Place, reference: Reference) -> None:
+        self._found[place] = Outcome(states.SUCCESS, reference=reference, message="committed before")
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very task run committed before, or another run."""
         if self._away is not None:
             raise self._away
-        if unit.definition.policy.target is not None:
+        policy = unit.definition.policy
+        if policy.target is not None:
             return look_at_target(self._session, unit)
         outcome = self._found.get(self._at(unit)) if self._found else None
         if outcome is not None:
             report(self._session, unit, outcome)
-        return outcome or find_cached(self._session, unit)
+        return outcome or (None if policy.cache is None else find_cached(self._session, unit))
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         """Put a value with the chunk. A target is committed at once."""
@@ -143,6 +194,7 @@ class Chunk(ABC):
                 outcome = reach(self._session, unit.path, unit.index, unit.attempt, put)
                 report(self._session, unit, outcome)
                 return outcome
+            # Now, not with the chunk: whoever gets the value next may change it.
             encoded = self._session.job.store.encode(value, serializer=policy.serializer)
         except Exception as error:
             self._refused = Raised(error, dict(describe(error)))
@@ -150,8 +202,12 @@ class Chunk(ABC):
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
             outcome.stands = keys.stored_as(encoded)
+        lane, number = self._at(unit)
         with self._lock:
-            self._waiting.append(Waiting(unit, outcome, encoded))
+            made = self._made.get(lane)
+            if made is None:
+                made = self._made[lane] = Made()
+            made.add(number, unit, outcome, encoded)
             self._bytes += encoded.stored
         return outcome
 
@@ -164,7 +220,8 @@ class Chunk(ABC):
         """A number begins."""
         with self._lock:
             self._now = number
-            self._first = number if self._first is None else self._first
+            if self._first is None:
+                self._first = number
 
     def step(self, number: int) -> None:
         """It is through: commit if it is time."""
@@ -175,7 +232,7 @@ class Chunk(ABC):
 
     def tick(self) -> None:
         """While a body takes its time: what others made before it need not wait for that."""
-        if self._waiting and time.perf_counter() - self._since > CHUNK_SECONDS:
+        if self._made and time.perf_counter() - self._since > CHUNK_SECONDS:
             with self._lock:
                 self._commit_all()
 
@@ -187,119 +244,89 @@ class Chunk(ABC):
 
     def _commit_all(self) -> None:
         """Commit what waits, then report it."""
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        waiting, self._made, self._bytes = self._made, {}, 0
         first, done = self._first, self._done
         self._first = None if self._now == done else self._now  # what is not through begins the next chunk
         self._since = time.perf_counter()
         if first is None or self._away is not None or not self._session.may_commit():
             return
-        by_lane: dict[str, dict[int, Waiting]] = {lane: {} for lane in self._lanes}
-        for one in waiting:
-            lane, number = self._at(one.unit)
-            by_lane[lane][number] = one
-        self._lost.clear()
-        for lane, mine in by_lane.items():
-            self._commit(lane, first, done, {number: one for number, one in mine.items() if not self._goes_with(one)})
+        for lane in self._lanes:
+            made = waiting.get(lane) or Made()
+            if self._lost:
+                made.drop([number for number in [*made.outcomes] if self._goes_with(Place(lane, number), made)])
+            self._commit(lane, first, done, made)
 
-    def _commit(self, lane: str, first: int, done: int, mine: Mapping[int, Waiting]) -> None:
-        units = {number: one.unit for number, one in mine.items()}
-        meta = {**self._meta(lane, units), "index": first}
-        values: dict[int, object] = {number: one.encoded for number, one in mine.items()}
+    def _commit(self, lane: str, first: int, done: int, made: Made) -> None:
+        session, packer = self._session, made.packer
         if done >= first:
             # The item below zero tells where the chunk ends: there the next one is looked for, also after failures.
-            values[-done - 1] = None
-        if not values:
+            packer.add(-done - 1, session.job.store.encode(None))
+        if not packer:
             return
+        meta = {**self._meta(lane, made), "index": first}
+        put = partial(session.job.store.put_many, self._key(lane, first), packer, meta=meta)
         try:
-            put = partial(self._session.job.store.put_many, self._key(lane, first), values, meta=meta)
-            references, _ = reach(self._session, lane, first, 0, put)
+            committed, _ = self._reach(Place(lane, first), put)
         except Exception as error:
-            for one in mine.values():
-                if not self._goes_with(one):
-                    self._lose(one, error)
+            for number in made.outcomes:
+                if not self._goes_with(Place(lane, number), made):
+                    self._lose(Place(lane, number), made, error)
             return
-        for number, (_, outcome, _) in mine.items():
-            outcome.reference = references[number].reference
-        if self._session.job.taken_up:
-            self._session.chunks.setdefault(lane, {})[self._key(lane, first)] = {}  # ours: nothing to learn of it
-        cached.remember(self._session, [(one.unit, one.outcome) for one in mine.values() if policy_caches(one.unit)])
-        for number, (unit, outcome, _) in mine.items():
-            if references[number].adopted:  # another attempt was first: what it committed is the result, for everybody
-                outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
-            report(self._session, unit, outcome)
+        if session.job.taken_up:
+            session.chunks.setdefault(lane, {})[self._key(lane, first)] = {}  # ours: nothing to learn of it
+        for number, outcome in made.outcomes.items():
+            outcome.refer(committed.references, committed.places[number])
+        if made.units:
+            cached.remember(session, [(unit, made.outcomes[number]) for number, unit in made.units.items()])
+        for number in sorted(committed.adopted & made.outcomes.keys()):  # another attempt was first
+            outcome = made.outcomes[number]  # what that committed is the result, for everybody
+            outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+            self._tell(Place(lane, number), made, outcome)
+        self._report(lane, made, [number for number in made.outcomes if number not in committed.adopted], committed)
 
-    def _goes_with(self, one: Waiting) -> bool:
+    def _goes_with(self, place: Place, made: Made) -> bool:
         """Whether something that a task run has used could not be committed: then it does not count either."""
-        lost = {self._lost[place] for place in self._before(one.unit) if place in self._lost} if self._lost else ()
+        lost = {self._lost[before] for before in self._before(place) if before in self._lost} if self._lost else ()
         if not lost:
             return False
         if states.FAILED in lost:
-            self._end(one, states.TRIGGER_FAILED, "its upstream's result could not be committed")
+            self._end(place, made, states.TRIGGER_FAILED, "its upstream's result could not be committed")
         else:
-            self._end(one, DEFERRED)
-            self._emit(one.unit, states.PENDING, "goes again: what it used was not stored")
+            self._end(place, made, DEFERRED)
+            event = TaskEvent(*self._who(place), states.PENDING, time.time(), made.attempts.get(place.number, 1))
+            self._session.emit(event._replace(message="goes again: what it used was not stored"))
         return True
 
-    def _lose(self, one: Waiting, error: Exception) -> None:
+    def _lose(self, place: Place, made: Made, error: Exception) -> None:
         """A result could not be committed: it failed, or is put by where the store is away."""
         if is_away(error, self._session):
-            put_by(self._session, one.unit, error)
-            self._end(one, DEFERRED)
+            put_by(self._session, *self._who(place), made.attempts.get(place.number, 1), error)
+            self._end(place, made, DEFERRED)
         else:
             failure = describe(error)
-            self._end(one, states.FAILED, one_line(failure), dict(failure))
+            self._end(place, made, states.FAILED, one_line(failure), dict(failure))
 
-    def _end(self, one: Waiting, type: str, message: str = "", details: dict[str, object] | None = None) -> None:
-        self._lost[self._at(one.unit)] = DEFERRED if type == DEFERRED else states.FAILED
-        one.outcome.type, one.outcome.message, one.outcome.value = type, message, ABSENT
+    def _end(
+        self, place: Place, made: Made, type: str, message: str = "", details: dict[str, object] | None = None
+    ) -> None:
+        self._lost[place] = DEFERRED if type == DEFERRED else states.FAILED
+        outcome = made.outcomes[place.number]
+        outcome.type, outcome.message = type, message
+        outcome.value = ABSENT  # last: who reads the value in another thread looks at the state after that
         if type != DEFERRED:
-            self._emit(one.unit, type, message, details)
+            self._tell(place, made, outcome, details)
 
-    def _emit(self, unit: Unit, type: str, message: str, details: dict[str, object] | None = None) -> None:
-        session = self._session
-        session.emit(
-            TaskEvent(unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=session.worker)
+    def _tell(self, place: Place, made: Made, outcome: Outcome, details: dict[str, object] | None = None) -> None:
+        attempt, worker = made.attempts.get(place.number, 1), self._session.worker
+        (path, index), reference = self._who(place), outcome.reference
+        self._session.emit(
+            TaskEvent(path, index, outcome.type, time.time(), attempt, outcome.message, details, reference, worker)
         )
+
+    def _reach(self, place: Place, call: Callable[[], R]) -> R:
+        return reach(self._session, *self._who(place), 0, call)
 
 
 def is_stored(policy: Policy) -> bool:
     """Whether results go to the run's own place, not to a target or nowhere."""
     return policy.persist and policy.target is None
-
-
-class MapChunk(Chunk):
-    """The committer of a batch of children; each mapped node of its group is a lane."""
-
-    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
-        policies = {stage.path: session.definition(stage.definition).policy for stage in group.stages}
-        self._upstream = {
-            stage.path: [group.stages[place].path for place in stage.upstream if isinstance(place, int)]
-            for stage in group.stages
-        }
-        lanes = [path for path, policy in policies.items() if is_stored(policy)]
-        keyed = len(policies) > 1 and any(p.cache is not None or p.target is not None for p in policies.values())
-        super().__init__(session, lanes, indices, keyed=keyed)
-
-    def _at(self, unit: Unit) -> Place:
-        return unit.path, unit.index
-
-    def _before(self, unit: Unit) -> Iterator[Place]:
-        return ((path, unit.index) for path in self._upstream[unit.path])
-
-    def _meta(self, lane: str, units: Mapping[int, Unit]) -> dict[str, object]:
-        return meta_of(self._session, next(iter(units.values()))) if units else {"path": lane}
-
-    def _look_everywhere(self, numbers: set[int]) -> None:
-        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
-        for lane in self._lanes:
-            news: list[str] = []
-            if time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
-                news = job.store.keys(f"{job.run_id}/{lane}[")
-                looked[lane] = time.monotonic()
-            for key in news:
-                path, _, generation = split_key(key.partition("/")[2])
-                if path == lane and generation == job.generation and key not in seen.setdefault(lane, {}):
-                    seen[lane][key] = job.store.find_many(key) or {}
-            for chunk in seen.get(lane, {}).values():
-                for number in chunk.keys() & numbers:
-                    self._take(lane, number, chunk[number])

@@ -193,7 +193,8 @@ class Encoder:
                     made.append(calls.Held(len(picks) - 1, part.measured.index(value)))
                 else:
                     items = cast("Sequence[object]", value.value)
-                    made.append([replace(items[index], Node, point) for index in indices])
+                    mine = [items[index] for index in indices]
+                    made.append([replace(item, Node, point) for item in mine] if group.item_waits else mine)
         done = {
             (part.number, index): self._known(known, sources)
             for part in group.parts

@@ -20,7 +20,7 @@ from dataflow.board import Board
 from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
 from dataflow.errors import TargetError
-from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
+from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, Several, TaskEvent, label
 from dataflow.graph import Graph
 from dataflow.node import Node
 from dataflow.sending import Flight, Sender
@@ -108,7 +108,9 @@ class Plan:
         item = self._board.by_path.get(event.path)
         if item is None or item.status == DONE:
             return
-        if isinstance(event, Measured):
+        if isinstance(event, Several):
+            self._fold_children(_as_group(item), event)
+        elif isinstance(event, Measured):
             if isinstance(item, Group) and item.width is None:
                 # Maybe not the last that was sent: another upstream was put off while this one measured.
                 item.measure_key = event.key
@@ -153,6 +155,14 @@ class Plan:
             group.holding[index] = event.due
             if event.type == states.PAUSED:
                 self._paused[group.part(event.path).node.path, index] = (group, index)
+
+    def _fold_children(self, group: Group, event: Several) -> None:
+        """Children began, or succeeded, in their first attempt."""
+        if event.references is not None and group.width is not None:
+            part = group.part(event.path)
+            for index, known in group.ended(event.type, event.indices, event.references):
+                self._board.learn_child(group, part, index, known)
+            self._board.settle(group)
 
     def _defer(self, item: Single, event: TaskEvent) -> None:
         if event.due is None:

@@ -173,7 +173,7 @@ class Sender:
                 return
             self._send_batch(group, indices, flight)
 
-    def _send_batch(self, group: Group, indices: list[int], flight: Flight) -> None:
+    def _send_batch(self, group: Group, indices: Sequence[int], flight: Flight) -> None:
         key = self._encoder.new_key(group.node.name)
         for index in indices:
             group.place[index] = FLYING
@@ -184,17 +184,11 @@ class Sender:
         _annotate(flight.annotations, key, group.node)
         flight.groups[key] = group
 
-    def _next_batch(self, group: Group) -> list[int]:
+    def _next_batch(self, group: Group) -> Sequence[int]:
         batch = group.node.policy.batch
         batch = self._batch if batch == "auto" else batch
         size = self._pace(group).share(group.unsent, self._slots) if batch == "auto" else int(batch) or 1
-        indices: set[int] = set()
-        while len(indices) < size:
-            index = group.next_index()
-            if index is None:
-                break
-            indices.add(index)
-        return sorted(indices)
+        return group.next_indices(size)
 
     def _pace(self, group: Group) -> Pace:
         """What is known of the tasks whose runs go together in a group."""

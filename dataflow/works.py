@@ -15,8 +15,9 @@ from dataflow import states
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.signals import Answers
-from dataflow.structure import find
+from dataflow.structure import LEAVES, find
 from dataflow_storage import Reference
+from dataflow_storage.references import References
 
 Who = tuple[str, int]
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
@@ -39,7 +40,7 @@ class Known:
         Under that key lies a bundle, and this is its task run of that number.
     """
 
-    __slots__ = ("key", "message", "number", "reference", "single", "type")
+    __slots__ = ("_reference", "key", "message", "number", "single", "type")
 
     def __init__(
         self,
@@ -51,8 +52,13 @@ class Known:
         single: bool = True,
         number: int | None = None,
     ) -> None:
-        self.type, self.message, self.reference = type, message, reference
+        self.type, self.message, self._reference = type, message, reference
         self.key, self.single, self.number = key, single, number
+
+    @property
+    def reference(self) -> Reference | None:
+        """The committed result."""
+        return self._reference
 
     @property
     def outcome(self) -> Outcome:
@@ -61,6 +67,21 @@ class Known:
 
     def __repr__(self) -> str:
         return f"Known({self.type})"
+
+
+class KnownChild(Known):
+    """How one of many children ended that were told of together: its reference is made when somebody asks."""
+
+    __slots__ = ("_place", "_references")
+
+    def __init__(self, type: str, references: References, place: int, key: str | None) -> None:
+        self.type, self.message, self.key, self.single, self.number = type, "", key, False, None
+        self._references, self._place = references, place
+
+    @property
+    def reference(self) -> Reference:
+        """The committed result."""
+        return self._references[self._place]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +107,11 @@ class Memory:
     failures: Mapping[Who, int] = field(default_factory=dict)
     due: Mapping[Who, float | None] = field(default_factory=dict)
     resumed: Mapping[Who, Answers] = field(default_factory=dict)
+
+    @property
+    def is_of_something(self) -> bool:
+        """Whether anything is known."""
+        return bool(self.known or self.attempts or self.due or self.resumed)
 
 
 class Item:
@@ -236,22 +262,33 @@ class Group(Item):
         for part in self.parts:
             part.known = [None] * width
 
+    def ended(self, type: str, indices: Sequence[int], references: References) -> Iterator[tuple[int, Known]]:
+        """How each child ended, of many that are told of together."""
+        for place, index in enumerate(indices):
+            yield index, KnownChild(type, references, place, self.key_of[index])
+
     def is_final(self, index: int) -> bool:
         """Whether every part has ended at an index."""
         return all(part.known[index] is not None for part in self.parts)
 
-    def next_index(self) -> int | None:
-        """Take the next index that can go, or None."""
-        while self.ready:
+    def next_indices(self, most: int) -> Sequence[int]:
+        """Take the next indices that can go, in order, at most so many."""
+        width = self.width or 0
+        end = min(self.fresh + most, width)
+        if not (self.ready or self.waits or self.suspects or any(self.place[self.fresh : end])):  # as most often
+            begin, self.fresh = self.fresh, end
+            return range(begin, end)
+        taken: set[int] = set()
+        while self.ready and len(taken) < most:
             index = self.ready.popleft()
             if self._may_go(index):
-                return index
-        while self.width is not None and self.fresh < self.width:
+                taken.add(index)
+        while self.fresh < width and len(taken) < most:
             index = self.fresh
             self.fresh += 1
             if self._may_go(index):
-                return index
-        return None
+                taken.add(index)
+        return sorted(taken)
 
     def _may_go(self, index: int) -> bool:
         return self.place[index] == WAITING and not self.waits.get(index) and index not in self.suspects
@@ -299,7 +336,7 @@ def pointers(group: Group) -> Iterator[tuple[int, Node]]:
     """Nodes in the items of the group's columns, with the items' index."""
     for part in group.parts:
         for _, value in part.columns:
-            if isinstance(value.value, Sequence):
+            if isinstance(value.value, Sequence) and not LEAVES.issuperset(map(type, value.value)):
                 for index, item in enumerate(value.value):
                     for node in find(item, Node):
                         yield index, node
