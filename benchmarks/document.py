@@ -62,7 +62,7 @@ def descriptions() -> Mapping[str, str]:
     """What each workload is, as its module says.
 
     >>> descriptions()["fan"]
-    'Independent calls; all values in the caller's hand.'
+    "Independent calls; all values in the caller's hand."
     """
     found = re.findall(r"^(\w+) {2,}(.+)$", workloads.__doc__ or "", re.MULTILINE)
     return {name: f"{text[0].upper()}{text[1:]}." for name, text in found}

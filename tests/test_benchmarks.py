@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from benchmarks import compare
+from benchmarks import compare, environments, run
+from benchmarks import document as documents
 from benchmarks.catalogue import SYSTEMS
 from benchmarks.document import changes, document, ratios
 from benchmarks.environments import TOP, reason, variables
 from benchmarks.picture import draw
 from benchmarks.record import Cell, Record
-from benchmarks.systems import dask, dataflow, distributed
+from benchmarks.systems import dask, dataflow, distributed, workloads
 from benchmarks.systems.workloads import EXPECTED, WORKLOADS, Workload, settled
 
 ITEMS = range(10)
@@ -132,6 +135,13 @@ def test_a_script_that_fails_or_is_wrong_is_reported() -> None:
     assert failed.why == "failed: PeerError"
     compare.take(record, wrong, '{"workload": "chain", "versions": {}, "right": false, "seconds": 1.0}', "")
     assert (wrong.why, wrong.seconds) == ("failed: a wrong value", [])
+
+
+@pytest.mark.parametrize("module", [compare, documents, environments, run, workloads])
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0
 
 
 def test_an_installers_complaint_names_no_place() -> None:

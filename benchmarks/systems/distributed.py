@@ -24,7 +24,7 @@ def cluster() -> Iterator[Any]:
     options = {"processes": True, "dashboard_address": None}
     with (
         make(n_workers=w.WORKERS, threads_per_worker=1, **options) as made,
-        Client(made, set_as_default=False) as client,  # type: ignore[no-untyped-call]
+        Client(made, set_as_default=False) as client,
     ):
         yield client
 
