@@ -78,7 +78,11 @@ def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) ->
     started = time.perf_counter()
     made: list[Outcome] = []
     chunk = BundleChunk(session, call.calls)
+    before = call.calls[0].definition
     for number, one in enumerate(call.calls):
+        if one.definition != before:  # like calls may be many and short; of others, none runs again for the next one
+            before = one.definition
+            chunk.settle()
         chunk.begin(number)
         made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
         chunk.step(number)

@@ -236,11 +236,15 @@ class Chunk(ABC):
             with self._lock:
                 self._commit_all()
 
-    def close(self) -> None:
-        """Everything is through: commit what waits."""
-        self._session.ticker.close(self)
+    def settle(self) -> None:
+        """Commit what waits."""
         with self._lock:
             self._commit_all()
+
+    def close(self) -> None:
+        """Everything is through."""
+        self._session.ticker.close(self)
+        self.settle()
 
     def _commit_all(self) -> None:
         """Commit what waits, then report it."""
