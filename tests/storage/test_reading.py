@@ -169,7 +169,7 @@ for key in store.keys(f"{run}/"):
     for reference in [single] if single else (store.find_many(key) or {}).values():
         if reference.item is None or reference.item >= 0:
             meta = store.meta(reference)
-            name = f"{meta['flow']}/{meta['path']}"
+            name = f"{meta['flow']}/{meta.get('paths', {}).get(str(reference.item), meta['path'])}"
             found.setdefault(name, []).append(store.get(reference))
 print(json.dumps(found))
 """
