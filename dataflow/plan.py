@@ -20,7 +20,7 @@ from dataflow.board import Board
 from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
 from dataflow.errors import TargetError
-from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, Several, TaskEvent, label
+from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, Several, Split, TaskEvent, label
 from dataflow.graph import Graph
 from dataflow.node import Node
 from dataflow.sending import Flight, Sender
@@ -104,6 +104,9 @@ class Plan:
             return
         if isinstance(event, BatchDone):
             self._batch_done(event)
+            return
+        if isinstance(event, Split):
+            self._split(event)
             return
         item = self._board.by_path.get(event.path)
         if item is None or item.status == DONE:
@@ -237,6 +240,21 @@ class Plan:
         self._sender.batch_done(group, event.seconds, len(indices))
         group.passed_on = any(group.place[index] == FLYING and index not in group.holding for index in indices)
         self._take_back(group, indices)
+
+    def _split(self, event: Split) -> None:
+        """A Dask task gave up a part of what it was to run, which goes again."""
+        for flight in self._flying.values():
+            group = flight.groups.get(event.key)
+            if group is not None and event.key in group.batches:
+                indices, given_up = group.batches[event.key], frozenset(event.numbers)
+                group.batches[event.key] = [index for index in indices if index not in given_up]
+                self._take_back(group, [index for index in indices if index in given_up])
+            singles = flight.singles.get(event.key)
+            for item in [singles[number] for number in event.numbers] if singles else ():
+                if item.status == FLYING and item.key == event.key:
+                    self._board.put_back(item, WAITING)
+                    self._board.candidates.append(item)
+        self._sender.bundle_split(event.key, event.numbers)
 
     def _take_back(self, group: Group, indices: Sequence[int]) -> None:
         """What of a batch did not end waits for its time, or is to go again."""

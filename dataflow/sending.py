@@ -65,6 +65,10 @@ class Sender:
         """A batch of a group is through: the next may be larger, or smaller."""
         self._pace(group).learn(seconds, children)
 
+    def bundle_split(self, key: str, numbers: Sequence[int]) -> None:
+        """A bundle gave up these of its task runs."""
+        self._fans.split(key, numbers)
+
     def bundle_done(self, key: str, seconds: float | None = None) -> None:
         """A bundle is through, in so many seconds, or was lost: more of its kind may go."""
         self._fans.done(key, seconds)
