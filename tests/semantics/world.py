@@ -304,9 +304,7 @@ class World:
         mail.append(Measured(call.path, width, call.kwargs["key"]))
         return Outcome(DEFERRED, [])
 
-    def run_batch(
-        self, call: BatchCall, sources: Sequence[Any], given_up: Container[int], mail: deque[Any]
-    ) -> Batch:
+    def run_batch(self, call: BatchCall, sources: Sequence[Any], given_up: Container[int], mail: deque[Any]) -> Batch:
         stages = self.shipped[call.group].stages
         picked = [resolve(pick, sources) for pick in call.picks]
         outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in stages}
