@@ -10,7 +10,7 @@ from dataflow.bundled import PATHS
 from dataflow.calls import BundleCall, Call, Inner, Unit, resolve
 from dataflow.chunks import Chunk, Made, Place, Who, is_stored
 from dataflow.events import NO_INDEX, BatchDone
-from dataflow.outcome import ABSENT, DEFERRED, Bundle, Outcome
+from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Bundle, Outcome
 from dataflow.result_keys import bundle_name
 from dataflow.results import find_cached, find_own
 from dataflow.session import Session
@@ -39,7 +39,7 @@ def as_unit(session: Session, call: Call, sources: Sequence[object], made: Seque
 class BundleChunk(Chunk):
     """The committer of a bundle: one lane, and the task runs are numbered in the order in which they are called."""
 
-    def __init__(self, session: Session, calls: Sequence[Call]) -> None:
+    def __init__(self, session: Session, key: str, calls: Sequence[Call]) -> None:
         self._lane = bundle_name([call.path for call in calls])
         self._paths = [call.path for call in calls]
         self._number = {path: number for number, path in enumerate(self._paths)}
@@ -47,7 +47,7 @@ class BundleChunk(Chunk):
         policies = [session.definition(call.definition).policy for call in calls]
         keyed = any(self._picks) and any(p.cache is not None or p.target is not None for p in policies)
         lanes = [self._lane] if any(map(is_stored, policies)) else []
-        super().__init__(session, lanes, range(len(calls)), keyed=keyed)
+        super().__init__(session, key, lanes, range(len(calls)), keyed=keyed)
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very task run committed before, in this bundle, in another, or alone; or another run."""
@@ -64,6 +64,15 @@ class BundleChunk(Chunk):
     def _before(self, place: Place) -> Iterator[Place]:
         return (Place(place.lane, number) for number in self._picks[place.number])
 
+    def _rest(self, now: int) -> Sequence[int]:
+        needing, rest = {now}, []
+        for number in range(now + 1, len(self._picks)):
+            if needing.isdisjoint(self._picks[number]):
+                rest.append(number)
+            else:
+                needing.add(number)
+        return rest
+
     def _meta(self, lane: str, made: Made) -> dict[str, object]:
         job = self._session.job
         paths = {str(number): self._paths[number] for number in made.outcomes}
@@ -77,13 +86,15 @@ def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) ->
     """Run the calls of a bundle, one after the other."""
     started = time.perf_counter()
     made: list[Outcome] = []
-    chunk = BundleChunk(session, call.calls)
+    chunk = BundleChunk(session, call.key, call.calls)
     before = call.calls[0].definition
     for number, one in enumerate(call.calls):
         if one.definition != before:  # like calls may be many and short; of others, none runs again for the next one
             before = one.definition
             chunk.settle()
-        chunk.begin(number)
+        if not chunk.begin(number):
+            made.append(DEFERRED_OUTCOME)
+            continue
         made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
         chunk.step(number)
     chunk.close()

@@ -18,7 +18,7 @@ from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Unit
 from dataflow.definition import Policy
-from dataflow.events import TaskEvent
+from dataflow.events import Split, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
@@ -32,6 +32,8 @@ from dataflow_storage.references import CommittedMany
 R = TypeVar("R")
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 4_000_000
+LONG_SECONDS = 0.25  # a task run that takes longer does not hold up the others of its Dask task
+GIVEN_UP = 1 << 40  # an item below minus this one: at that number, the rest was given up
 
 
 class Place(NamedTuple):
@@ -89,6 +91,8 @@ class Chunk(ABC):
     ----------
     session : Session
         This process's part in the run.
+    key : str
+        The Dask task's key.
     lanes : sequence of str
         What is committed, each after those before it.
     numbers : sequence of int
@@ -97,13 +101,17 @@ class Chunk(ABC):
         Somebody may ask what a value counts as before it is committed.
 
     State: `_found`, what an earlier run of this Dask task committed; `_made`, the successes of the current chunk by
-    lane; `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_lost`, what
-    could not be committed: whether it failed, or was put off. The lock: while a body takes its time, the ticker commits
+    lane; `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_began`,
+    when that was; `_lost`, what could not be committed: whether it failed, or was put off; `_given_up`, what another
+    Dask task runs. The lock: while a body takes its time, the ticker commits
     what others have made.
     """
 
-    def __init__(self, session: Session, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool) -> None:
+    def __init__(
+        self, session: Session, key: str, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool
+    ) -> None:
         self._session = session
+        self._dask_key = key
         self._lanes = lanes
         self._keyed = keyed
         self._found: dict[Place, Outcome] = {}
@@ -111,6 +119,8 @@ class Chunk(ABC):
         self._lost: dict[Place, str] = {}
         self._first: int | None = None
         self._now = self._done = -1
+        self._began = time.perf_counter()
+        self._given_up: frozenset[int] = frozenset()
         self._lock = threading.RLock()
         self._bytes = 0
         self._since = time.perf_counter()
@@ -121,6 +131,7 @@ class Chunk(ABC):
                 self._reach(Place(lanes[0], numbers[0]), partial(self._look_back, numbers))
             except StoreUnavailable as error:
                 self._away = error
+        if lanes or len(numbers) > 1:
             session.ticker.open(self)
 
     @abstractmethod
@@ -134,6 +145,10 @@ class Chunk(ABC):
     @abstractmethod
     def _before(self, place: Place) -> Iterator[Place]:
         """What of this Dask task a task run has used."""
+
+    @abstractmethod
+    def _rest(self, now: int) -> Sequence[int]:
+        """What comes after a number and does not need it."""
 
     @abstractmethod
     def _meta(self, lane: str, made: Made) -> dict[str, object]:
@@ -161,13 +176,15 @@ class Chunk(ABC):
             first, last = numbers[position], -1
             for lane in self._lanes:
                 for number, reference in (self._session.job.store.find_many(self._key(lane, first)) or {}).items():
-                    if number < 0:
+                    if number <= -GIVEN_UP:
+                        self._give_up(self._rest(-number - GIVEN_UP))
+                    elif number < 0:
                         last = max(last, -number - 1)
                     else:
                         self._take(Place(lane, number), reference)
             if last < 0:
                 return
-            while position < len(numbers) and numbers[position] <= last:
+            while position < len(numbers) and (numbers[position] <= last or numbers[position] in self._given_up):
                 position += 1
 
     def _take(self, place: Place, reference: Reference) -> None:
@@ -216,12 +233,15 @@ class Chunk(ABC):
         assert self._refused is not None
         return self._refused
 
-    def begin(self, number: int) -> None:
-        """A number begins."""
+    def begin(self, number: int) -> bool:
+        """A number begins; False where it was given up."""
         with self._lock:
-            self._now = number
+            if number in self._given_up:
+                return False
+            self._now, self._began = number, time.perf_counter()
             if self._first is None:
                 self._first = number
+            return True
 
     def step(self, number: int) -> None:
         """It is through: commit if it is time."""
@@ -231,10 +251,36 @@ class Chunk(ABC):
                 self._commit_all()
 
     def tick(self) -> None:
-        """While a body takes its time: what others made before it need not wait for that."""
-        if self._made and time.perf_counter() - self._since > CHUNK_SECONDS:
+        """While a body takes its time: neither what others made before it nor those after it need wait for that."""
+        now = time.perf_counter()
+        if self._made and now - self._since > CHUNK_SECONDS:
             with self._lock:
                 self._commit_all()
+        if now - self._began > LONG_SECONDS and not self._given_up:
+            with self._lock:
+                self._split()
+
+    def _split(self) -> None:
+        """Give up what has not begun, and leave word of it where this Dask task looks should it run again."""
+        number, session = self._now, self._session
+        rest = self._rest(number) if number > self._done else ()
+        self._began = time.perf_counter()
+        if not rest or self._away is not None:
+            return
+        if self._lanes:
+            self._commit_all()
+            note = Packer()
+            note.add(-number - GIVEN_UP, session.job.store.encode(None))
+            try:
+                lane = self._lanes[0]
+                session.job.store.put_many(self._key(lane, number), note, meta={"path": lane, "index": number})
+            except StoreUnavailable:
+                return
+        self._give_up(rest)
+
+    def _give_up(self, rest: Sequence[int]) -> None:
+        self._given_up = frozenset(rest)
+        self._session.emit(Split(self._dask_key, rest), urgent=True)
 
     def settle(self) -> None:
         """Commit what waits."""

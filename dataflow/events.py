@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -135,7 +135,22 @@ class BatchDone(NamedTuple):
     seconds: float
 
 
-Event = TaskEvent | Several | LogLine | Expanded | Measured | BatchDone
+class Split(NamedTuple):
+    """A Dask task gives up what it has not begun, since something in it takes long: others may run that.
+
+    Parameters
+    ----------
+    key : str
+        Its Dask key.
+    numbers : sequence of int
+        Indices of children, or places in a bundle.
+    """
+
+    key: str
+    numbers: Sequence[int]
+
+
+Event = TaskEvent | Several | LogLine | Expanded | Measured | BatchDone | Split
 
 
 def label(path: str, index: int) -> str:

@@ -115,6 +115,13 @@ class Fans:
         fan.flying[key] = heads
         self._of[key] = fan
 
+    def split(self, key: str, numbers: Sequence[int]) -> None:
+        """A bundle gave these up."""
+        fan = self._of.get(key)
+        if fan is not None:
+            heads = fan.flying[key]
+            fan.flying[key] -= sum(number < heads for number in numbers)
+
     def done(self, key: str, seconds: float | None = None) -> None:
         """A bundle is through, in so many seconds; or it was lost."""
         fan = self._of.pop(key, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
@@ -71,7 +72,7 @@ def _with_args(unit: Unit, args: tuple[object, ...]) -> Unit:
 class MapChunk(Chunk):
     """The committer of a batch of children; each mapped node of its group is a lane."""
 
-    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
+    def __init__(self, session: Session, group: Group, call: BatchCall) -> None:
         policies = {stage.path: session.definition(stage.definition).policy for stage in group.stages}
         self._upstream = {
             stage.path: [group.stages[place].path for place in stage.upstream if isinstance(place, int)]
@@ -79,7 +80,8 @@ class MapChunk(Chunk):
         }
         lanes = [path for path, policy in policies.items() if is_stored(policy)]
         keyed = len(policies) > 1 and any(p.cache is not None or p.target is not None for p in policies.values())
-        super().__init__(session, lanes, indices, keyed=keyed)
+        self._indices = call.indices
+        super().__init__(session, call.key, lanes, call.indices, keyed=keyed)
 
     def _at(self, unit: Unit) -> Place:
         return Place(unit.path, unit.index)
@@ -89,6 +91,9 @@ class MapChunk(Chunk):
 
     def _before(self, place: Place) -> Iterator[Place]:
         return (Place(path, place.number) for path in self._upstream[place.lane])
+
+    def _rest(self, now: int) -> Sequence[int]:
+        return self._indices[bisect(self._indices, now) :]
 
     def _meta(self, lane: str, made: Made) -> dict[str, object]:
         return meta_of(self._session, made.one) if made.one else {"path": lane}
@@ -122,10 +127,13 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
     started = time.perf_counter()
     group = session.group(call.group)
     picked = [resolve(pick, sources) for pick in call.picks]
-    chunk = MapChunk(session, group, call.indices)
+    chunk = MapChunk(session, group, call)
     stages = [_Stage(session, call, stage, number, picked) for number, stage in enumerate(group.stages)]
     for position, index in enumerate(call.indices):
-        chunk.begin(index)
+        if not chunk.begin(index):
+            for stage in stages:
+                stage.outcomes.append(DEFERRED_OUTCOME)
+            continue
         made: list[Outcome] = []
         for stage in stages:
             known = call.done.get((stage.number, index)) if call.done else None

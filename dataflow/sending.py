@@ -65,6 +65,10 @@ class Sender:
         """A batch of a group is through: the next may be larger, or smaller."""
         self._pace(group).learn(seconds, children)
 
+    def bundle_split(self, key: str, numbers: Sequence[int]) -> None:
+        """A bundle gave up these of its task runs."""
+        self._fans.split(key, numbers)
+
     def bundle_done(self, key: str, seconds: float | None = None) -> None:
         """A bundle is through, in so many seconds, or was lost: more of its kind may go."""
         self._fans.done(key, seconds)
@@ -97,7 +101,7 @@ class Sender:
                     continue
                 assert isinstance(item, Group)
                 self._send_group(item, flight)
-                if item.width is None or item.unsent or not (self._board.chains or _all_in(item, flight)):
+                if item.width is None or item.unsent or not self._may_be_followed(item, flight):
                     continue
                 self._join([item], joined)
             found = self._fans.next()
@@ -110,6 +114,11 @@ class Sender:
                 self._fans.sent(fan, str(heads[0].key), len(heads))
             self._join(bundle, joined)
         return self._seal(number, flight, joined) if flight.tasks else None
+
+    def _may_be_followed(self, group: Group, flight: Flight) -> bool:
+        """Whether what waits for a group can have each of its batches: others may go on after one gave up its rest."""
+        kept = self._board.live if self._board.chains else ()
+        return all(key in flight.groups or key in kept for key in group.batches)
 
     def _join(self, items: Sequence[Item], joined: list[Item]) -> None:
         """What waits for these may go with them."""
@@ -220,10 +229,6 @@ class Sender:
                     flight.alone = True
                     self._send_batch(group, [index], flight)
                     return
-
-
-def _all_in(group: Group, flight: Flight) -> bool:
-    return all(key in flight.groups for key in group.batches)
 
 
 def _annotate(annotations: dict[str, Mapping[str, object]], key: str, node: Node) -> None:

@@ -281,3 +281,30 @@ def test_what_is_done_is_told_while_another_takes_its_time(executor: Any, tmp_pa
     gate.touch()
     run.wait()
     assert run.state.type == states.SUCCESS
+
+
+@pytest.mark.parametrize("way", ["chains", "fan", "map"])
+def test_what_takes_long_does_not_hold_up_the_rest_of_its_batch(
+    executor: Any, ledger: Ledger, tmp_path: Path, way: str
+) -> None:
+    @task(batch=20)
+    def either(x: int, gate: str) -> int:
+        ledger.mark(x)
+        while x == 3 and not os.path.exists(gate):
+            time.sleep(0.005)
+        return x
+
+    @flow
+    def both(gate: str) -> object:
+        made = either.map(range(20), unmapped(gate)) if way == "map" else [either(n, gate) for n in range(20)]
+        return total(made if way != "chains" else [one(each) for each in made])
+
+    gate, runs = tmp_path / "gate", 40 if way == "chains" else 20
+    run: Any = both.submit(str(gate), executor="threads:2" if executor == "sync" else executor)
+    done = runs - runs // 20
+    until(lambda: sum(each.get("Success", 0) for each in run.counts.values()) == done, "all others are done")
+    gate.touch()
+    run.wait()
+    assert run.result() == sum(range(20)) + (20 if way == "chains" else 0)
+    assert ledger.counts() == {str(n): 1 for n in range(20)}
+    assert run.counts["total"] == {"Success": 1}

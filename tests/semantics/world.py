@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dataflow import Graph, Node, states
 from dataflow.calls import BatchCall, BundleCall, Call, Inner, Pointer, resolve
-from dataflow.events import NO_INDEX, BatchDone, Expanded, Measured, TaskEvent, label
+from dataflow.events import NO_INDEX, BatchDone, Expanded, Measured, Split, TaskEvent, label
 from dataflow.node import Flat, Walk
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Batch, Bundle, Outcome
 from dataflow.plan import Plan
@@ -246,18 +246,36 @@ class World:
             return
         mail: deque[Any] = deque()
         if isinstance(call, BatchCall):
-            self.values[key] = self.run_batch(call, sources, mail)
+            given_up = self.give_up(key, call.indices, lambda index: [], mail)
+            self.values[key] = self.run_batch(call, sources, given_up, mail)
             mail.append(BatchDone(key, self.dice.choice([0.001, 0.5])))
         elif isinstance(call, BundleCall):
             made: list[Outcome] = []
-            for one in call.calls:
-                made.append(self.run_call(one, sources, made, mail))
+            inner = [[pick.number for pick in one.picks or () if isinstance(pick, Inner)] for one in call.calls]
+            given_up = self.give_up(key, range(len(inner)), inner.__getitem__, mail)
+            for number, one in enumerate(call.calls):
+                made.append(DEFERRED_OUTCOME if number in given_up else self.run_call(one, sources, made, mail))
             self.values[key] = Bundle(made)
             mail.append(BatchDone(key, self.dice.choice([0.001, 0.5])))
         else:
             self.values[key] = self.run_call(call, sources, [], mail)
         if mail:
             self.mail[key] = mail
+
+    def give_up(
+        self, key: str, numbers: Sequence[int], needs: Callable[[int], list[int]], mail: deque[Any]
+    ) -> set[int]:
+        """Something in a Dask task takes long, perhaps: others run what does not need that."""
+        if self.dice.random() < 0.8:
+            return set()
+        place = self.dice.randrange(len(numbers))
+        needing = {numbers[place]}
+        for number in numbers[place + 1 :]:
+            needing |= {number} if needing.intersection(needs(number)) else set()
+        given_up = set(numbers[place + 1 :]) - needing
+        if given_up:
+            mail.append(Split(key, sorted(given_up)))
+        return given_up
 
     def run_call(self, call: Call, sources: list[Any], made: list[Outcome], mail: deque[Any]) -> Outcome:
         picks = range(len(sources)) if call.picks is None else call.picks
@@ -286,7 +304,7 @@ class World:
         mail.append(Measured(call.path, width, call.kwargs["key"]))
         return Outcome(DEFERRED, [])
 
-    def run_batch(self, call: BatchCall, sources: Sequence[Any], mail: deque[Any]) -> Batch:
+    def run_batch(self, call: BatchCall, sources: Sequence[Any], given_up: Container[int], mail: deque[Any]) -> Batch:
         stages = self.shipped[call.group].stages
         picked = [resolve(pick, sources) for pick in call.picks]
         outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in stages}
@@ -294,7 +312,9 @@ class World:
             made: list[Outcome] = []
             for number, stage in enumerate(stages):
                 known: Any = (call.done or {}).get((number, index))
-                if known is not None:
+                if index in given_up:
+                    made.append(DEFERRED_OUTCOME)
+                elif known is not None:
                     found: Any = resolve(known, sources)
                     in_batch = isinstance(found, Batch)
                     made.append(found.outcomes[stage.path][found.indices.index(index)] if in_batch else found)
