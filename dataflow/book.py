@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dataflow import settings, states
-from dataflow.assignment import Assignment
+from dataflow.assignment import PACES, Assignment
 from dataflow.dispatch import News
 from dataflow.events import AWAY, Event, Several, TaskEvent
 from dataflow.failure import describe, one_line
@@ -147,6 +147,12 @@ class Book:
         """Somebody pauses the run as a whole: it stands in its notes from now on, while what runs finishes."""
         self.details["paused"] = {"by": by, "note": note}
         self.recorder.set_columns({"details": dict(self.details)})
+
+    def conclude(self, learned: Mapping[str, float]) -> None:
+        """The run ends, and not since somebody paused it; what it has learned is for the next run."""
+        self.details.pop("paused", None)
+        if learned:
+            self.details[PACES] = {**learned}
 
     def log(self, level: int, message: str) -> None:
         """A line about the run."""

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from dataflow.node import Node
-from dataflow.pace import Pace
+from dataflow.pace import Pace, Paces
 from dataflow.triggers import Manual
 from dataflow.works import DONE, WAITING, Group, Item, Single
 
@@ -26,7 +26,7 @@ class Fan:
     State: `pace`; `queues`, those that could go, by what they wait for; `flying`, the heads of each bundle in flight.
     """
 
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace
     queues: dict[Hashable, deque[Single]] = field(default_factory=dict)
     flying: dict[str, int] = field(default_factory=dict)
 
@@ -40,10 +40,12 @@ class Fans:
         Worker threads.
     batch : "auto" or int
         How many heads a bundle has, where their task does not say.
+    paces : Paces
+        Of their tasks.
     """
 
-    def __init__(self, slots: int, batch: str | int) -> None:
-        self._slots, self._batch = slots, batch
+    def __init__(self, slots: int, batch: str | int, paces: Paces) -> None:
+        self._slots, self._batch, self._paces = slots, batch, paces
         self._fans: dict[int, Fan] = {}
         self._open: dict[int, Fan] = {}  # those with something in a queue
         self._of: dict[str, Fan] = {}  # by the key of a bundle in flight
@@ -58,7 +60,7 @@ class Fans:
         if not self.may_share(item.node):
             return False
         number = id(item.node.definition)
-        fan = self._fans.setdefault(number, Fan())
+        fan = self._fans.setdefault(number, Fan(self._paces.of(item.node.definition)))
         waits = tuple(_source(up) for up in item.upstream if up.status != DONE)
         fan.queues.setdefault(waits, deque()).append(item)
         self._open[number] = fan

@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from dataflow import ends, states
 from dataflow.board import Board
@@ -23,6 +24,7 @@ from dataflow.errors import TargetError
 from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, Several, Split, TaskEvent, label
 from dataflow.graph import Graph
 from dataflow.node import Node
+from dataflow.pace import Paces
 from dataflow.sending import Flight, Sender
 from dataflow.signals import Answers
 from dataflow.strikes import Strikes
@@ -49,6 +51,8 @@ class Plan:
         What a driver before this one left.
     batch : "auto" or int
         How many task runs share a Dask task, where a task does not say.
+    paces : mapping
+        How long task runs take, as an earlier run `learned` it.
     """
 
     def __init__(
@@ -60,10 +64,12 @@ class Plan:
         slots: int = 1,
         memory: Memory = NOTHING,
         batch: str | int = "auto",
+        paces: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._board = Board(graph, chains=chains, memory=memory)
         self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
-        self._sender = Sender(self._board, self._encoder, slots, batch)
+        self._paces = Paces(paces)
+        self._sender = Sender(self._board, self._encoder, slots, batch, self._paces)
         self._timers: list[tuple[float, int, Owner]] = []
         self._paused: dict[tuple[str, int], Owner] = {}
         self._flying: dict[int, Flight] = {}
@@ -355,6 +361,11 @@ class Plan:
                 self._strikes.children(group, lost, why, reason, alone=flight.alone)
 
     # Looking ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def learned(self) -> Mapping[str, float]:
+        """How long task runs take, for the next run."""
+        return self._paces.learned()
 
     @property
     def is_done(self) -> bool:

@@ -17,7 +17,7 @@ from dataflow.board import Board
 from dataflow.encode import Encoder
 from dataflow.fans import Fans
 from dataflow.node import Node
-from dataflow.pace import Pace
+from dataflow.pace import Pace, Paces
 from dataflow.works import FLYING, WAITING, Group, Item, Owner, Single, group_of, nodes_of
 from dataflow_executors.base import Fragment
 
@@ -49,12 +49,14 @@ class Sender:
         Worker threads.
     batch : "auto" or int
         How many task runs share a Dask task, where a task does not say.
+    paces : Paces
+        Of the tasks.
     """
 
-    def __init__(self, board: Board, encoder: Encoder, slots: int, batch: str | int) -> None:
+    def __init__(self, board: Board, encoder: Encoder, slots: int, batch: str | int, paces: Paces) -> None:
         self._board, self._encoder, self._slots, self._batch = board, encoder, slots, batch
-        self._fans = Fans(slots, batch)
-        self._paces: dict[tuple[int, ...], Pace] = {}  # by definitions
+        self._fans = Fans(slots, batch, paces)
+        self._paces = paces
 
     @property
     def is_empty(self) -> bool:
@@ -201,7 +203,7 @@ class Sender:
 
     def _pace(self, group: Group) -> Pace:
         """What is known of the tasks whose runs go together in a group."""
-        return self._paces.setdefault(tuple(id(part.node.definition) for part in group.parts), Pace())
+        return self._paces.of(*[part.node.definition for part in group.parts])
 
     def _send_suspect(self, flight: Flight, suspects: deque[Owner]) -> None:
         """One task run alone, with nothing else in flight: if its worker dies again, it is the one.

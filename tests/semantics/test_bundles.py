@@ -308,3 +308,18 @@ def test_what_takes_long_does_not_hold_up_the_rest_of_its_batch(
     assert run.result() == sum(range(20)) + (20 if way == "chains" else 0)
     assert ledger.counts() == {str(n): 1 for n in range(20)}
     assert run.counts["total"] == {"Success": 1}
+
+
+@pytest.mark.parametrize("way", ["fan", "map"])
+def test_a_run_begins_with_what_the_last_one_learned(way: str) -> None:
+    @flow
+    def wide() -> object:
+        return one.map(range(WIDE)) if way == "map" else [one(n) for n in range(WIDE)]
+
+    def begins_together(run: Any) -> bool:
+        rows = run._store.task_runs(run.id)
+        first, second = [row for row in rows if row.idx in (0, 1) or (row.path in ("one", "one-2") and row.idx < 0)][:2]
+        return bool(first.reference["url"] == second.reference["url"])
+
+    assert not begins_together(wide.run(executor="threads:1"))
+    assert begins_together(wide.run(executor="threads:1"))
