@@ -169,8 +169,8 @@ def test_cancel_reaches_a_chain_between_its_links(executor: Any, ledger: Ledger,
     run.cancel(now=now)
     if not now:
         until(lambda: "what runs may finish" in run.state.message, "the driver has heard")
-        if executor not in ("sync", "threads:2"):
-            until(lambda: all(map(is_told, executor.run(told).values())), "the workers have heard")
+    if executor not in ("sync", "threads:2"):
+        until(lambda: all(map(is_told, executor.run(told).values())), "the workers have heard")
     Path(gate).touch()
     run.wait()
     assert run.state.type == states.CANCELLED
