@@ -33,7 +33,7 @@ R = TypeVar("R")
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 4_000_000
 LONG_SECONDS = 0.25  # a task run that takes longer does not hold up the others of its Dask task
-GIVEN_UP = 1 << 40  # an item below minus this one: at that number, the rest was given up
+GIVEN_UP = 1 << 40  # an item at or below minus this one tells that the rest was given up, and at which number
 
 
 class Place(NamedTuple):
@@ -101,10 +101,9 @@ class Chunk(ABC):
         Somebody may ask what a value counts as before it is committed.
 
     State: `_found`, what an earlier run of this Dask task committed; `_made`, the successes of the current chunk by
-    lane; `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_began`,
-    when that was; `_lost`, what could not be committed: whether it failed, or was put off; `_given_up`, what another
-    Dask task runs. The lock: while a body takes its time, the ticker commits
-    what others have made.
+    lane; `_first`, its first number; `_now`, the latest that has begun, `_began`, when, and `_done`, that is through;
+    `_lost`, what could not be committed: whether it failed, or was put off; `_given_up`, what another Dask task runs.
+    The lock: while a body takes its time, the ticker commits what others have made.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Chunk(ABC):
     ) -> None:
         self._session = session
         self._dask_key = key
-        self._lanes = lanes
+        self._lanes, self._numbers = lanes, numbers
         self._keyed = keyed
         self._found: dict[Place, Outcome] = {}
         self._made: dict[str, Made] = {}
@@ -171,21 +170,23 @@ class Chunk(ABC):
         if self._session.job.taken_up:
             self._look_everywhere(set(numbers))
             return
-        position = 0
+        position, rest = 0, frozenset[int]()
         while position < len(numbers):
             first, last = numbers[position], -1
             for lane in self._lanes:
                 for number, reference in (self._session.job.store.find_many(self._key(lane, first)) or {}).items():
                     if number <= -GIVEN_UP:
-                        self._give_up(self._rest(-number - GIVEN_UP))
+                        rest = frozenset(self._rest(-number - GIVEN_UP))
                     elif number < 0:
                         last = max(last, -number - 1)
                     else:
                         self._take(Place(lane, number), reference)
             if last < 0:
-                return
-            while position < len(numbers) and (numbers[position] <= last or numbers[position] in self._given_up):
+                break
+            while position < len(numbers) and (numbers[position] <= last or numbers[position] in rest):
                 position += 1
+        if rest:
+            self._give_up(rest)
 
     def _take(self, place: Place, reference: Reference) -> None:
         self._found[place] = Outcome(states.SUCCESS, reference=reference, message="committed before")
@@ -261,26 +262,27 @@ class Chunk(ABC):
                 self._split()
 
     def _split(self) -> None:
-        """Give up what has not begun, and leave word of it where this Dask task looks should it run again."""
-        number, session = self._now, self._session
+        """Give up what has not begun, and leave word of it where this Dask task looks first should it run again."""
+        number, store = self._now, self._session.job.store
         rest = self._rest(number) if number > self._done else ()
         self._began = time.perf_counter()
-        if not rest or self._away is not None:
+        if not rest or self._away is not None or not self._session.may_commit():
             return
         if self._lanes:
-            self._commit_all()
-            note = Packer()
-            note.add(-number - GIVEN_UP, session.job.store.encode(None))
+            note, lane, first = Packer(), self._lanes[0], self._numbers[0]
+            note.add(-number - GIVEN_UP, store.encode(None))
             try:
-                lane = self._lanes[0]
-                session.job.store.put_many(self._key(lane, number), note, meta={"path": lane, "index": number})
+                store.put_many(self._key(lane, first), note, meta={"path": lane, "index": first})
             except StoreUnavailable:
                 return
+            self._commit_all()
         self._give_up(rest)
 
-    def _give_up(self, rest: Sequence[int]) -> None:
-        self._given_up = frozenset(rest)
-        self._session.emit(Split(self._dask_key, rest), urgent=True)
+    def _give_up(self, rest: Iterable[int]) -> None:
+        """Others run these; but what this Dask task had committed before only it would find."""
+        found = {number for _, number in self._found}
+        self._given_up = frozenset(rest) - found
+        self._session.emit(Split(self._dask_key, sorted(self._given_up)), urgent=True)
 
     def settle(self) -> None:
         """Commit what waits."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Protocol
 
+logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 IDLE_SECONDS = 2.0
 
@@ -50,4 +52,7 @@ class Ticker:
                     self._thread = None
                     return
             for one in there:
-                one.tick()
+                try:
+                    one.tick()
+                except Exception:  # the others need not suffer; and it is looked at again
+                    logger.exception("what was due while a task ran could not be done")

@@ -311,6 +311,34 @@ def test_what_takes_long_does_not_hold_up_the_rest_of_its_batch(
 
 
 @pytest.mark.parametrize("way", ["fan", "map"])
+def test_what_was_given_up_is_not_run_by_a_batch_that_runs_again(
+    client: Any, ledger: Ledger, tmp_path: Path, way: str
+) -> None:
+    @task(batch=20)
+    def either(x: int, folder: str) -> int:
+        ledger.mark(x)
+        if x == 3:
+            Path(folder, "pid").write_text(str(os.getpid()))
+            while not Path(folder, "gate").exists():
+                time.sleep(0.005)
+        return x
+
+    @flow
+    def both(folder: str) -> object:
+        return either.map(range(20), unmapped(folder)) if way == "map" else [either(n, folder) for n in range(20)]
+
+    client.wait_for_workers(2)  # one may have been killed just now
+    run: Any = both.submit(str(tmp_path), executor=client)
+    until(lambda: sum(each.get("Success", 0) for each in run.counts.values()) == 19, "all others are done")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    until(lambda: ledger.counts()["3"] == 2, "it begins again")
+    (tmp_path / "gate").touch()
+    run.wait()
+    assert run.result() == list(range(20))
+    assert ledger.counts() == {**{str(n): 1 for n in range(20)}, "3": 2}
+
+
+@pytest.mark.parametrize("way", ["fan", "map"])
 def test_a_run_begins_with_what_the_last_one_learned(way: str) -> None:
     @flow
     def wide() -> object:
