@@ -1,6 +1,7 @@
 # The same few targets serve people and CI. Each sets itself up from nothing: it makes .venv, gets uv into it and
 # installs the project editable. Once set up, nothing here needs a network until pyproject.toml changes.
-#   make demo   make test   make lint   make docs   make notebooks   make bench   make chaos   make format   make clean
+#   make demo   make test   make lint   make docs   make notebooks   make bench   make bench-quick
+#   make chaos   make format   make clean
 
 PYTHON ?= python3
 V := .venv
@@ -11,10 +12,10 @@ RUN := env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME -u UV_PYTH
 INSTALL := $(RUN) $(PY) -m uv pip install --quiet --python $(PY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs notebooks lint format bench chaos clean
+.PHONY: help demo test docs notebooks lint format bench bench-quick chaos clean
 
 help:
-	@sed -n '3s/^#   /targets: /p' Makefile
+	@sed -n '3,4s/^#   /targets: /p' Makefile
 
 $(V)/uv.stamp:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
@@ -64,8 +65,16 @@ format: $(V)/dev.stamp
 	@$(RUN) $(PY) -m ruff check --fix .
 	@$(RUN) $(PY) -m ruff format .
 
+# The honest table: ours, bare Dask and the peers, each in an environment of its own, into docs/benchmarks.md and .png: hours.
+# An interrupted one goes on with B=--resume. What has changed since the last committed table is printed for people to judge.
 bench: $(V)/dev.stamp
-	@$(RUN) $(PY) benchmarks/run.py
+	@$(RUN) $(PY) -m benchmarks.run
+	@$(RUN) $(PY) -m benchmarks.compare $(B)
+	@$(RUN) $(PY) -m benchmarks.compare --check
+
+# Ours against bare Dask, and the bars: less than three minutes.
+bench-quick: $(V)/dev.stamp
+	@$(RUN) $(PY) -m benchmarks.run --quick
 
 # Everything dies: at random, by SEED, and at durable steps. COUNT drivers do, of all others in proportion; 300 take an hour.
 SEED ?= 1

@@ -8,27 +8,28 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dask.threaded
-import flows
 import fsspec
 import numpy as np
-from flows import DaskGraph
-from measure import Figure, compare, fresh_home, in_turn, seconds
+from dask._task_spec import Task as DaskTask
 
+from benchmarks import flows
+from benchmarks.bars import Sized
+from benchmarks.flows import DaskGraph
+from benchmarks.measure import Figure, compare, fresh_home, in_turn, seconds
+from benchmarks.systems.workloads import same
 from dataflow import Flow, ResultStore, Run
 from dataflow.plan import Plan
 from dataflow.states import SUCCESS
 
 N = 10_000
-ON_CLUSTER = 2_000
 WIDE = 100_000
 ARRAYS = 200
 THREADED = "dask.threaded, nothing recorded"
-CLIENT = "distributed's client.get, gathered, nothing recorded"
 
 AnyFlow = Flow[..., Any]
 
@@ -69,90 +70,31 @@ def threaded(make: Callable[[int], DaskGraph], n: int, last: str | None = None) 
 # Running --------------------------------------------------------------------------------------------------------------
 
 
-def on_threads() -> Iterator[Figure]:
-    """Independent calls, a map and a chain, on threads."""
-    threaded(flows.bare_fan, 100)
-    n = f"{N:,}"
-    yield compare(
-        f"{n} independent calls on threads",
-        lambda: run(flows.fan, N, "threads", N),
-        lambda: threaded(flows.bare_fan, N),
-        THREADED,
-        bar=6,
-    )
-    yield compare(
-        f"the same {n} calls as a map",
-        lambda: run(flows.walk, N, "threads", N),
-        lambda: threaded(flows.bare_fan, N),
-        THREADED,
-        bar=6,
-    )
-    yield compare(
-        f"chain of {n} calls on threads",
-        lambda: run(flows.chain, N, "threads", N),
-        lambda: threaded(flows.bare_chain, N, f"noop-{N - 1}"),
-        THREADED,
-    )
-
-
-def on_cluster() -> Iterator[Figure]:
-    """Independent calls and a map, on a local cluster of two processes."""
-    from distributed import Client, LocalCluster
-
-    open_cluster: Any = LocalCluster
-    with (
-        open_cluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-
-        def bare() -> float:
-            graph = flows.bare_fan(ON_CLUSTER)
-            # Other keys each time: what a cluster has already, it does not run again.
-            renamed = {f"{key}-{time.time_ns()}": task for key, task in graph.items()}
-            again = {key: type(task)(key, task.func, *task.args) for key, task in renamed.items()}
-            return seconds(lambda: client.get(again, list(again)))
-
-        client.get(flows.bare_fan(100), list(flows.bare_fan(100)))
-        n = f"{ON_CLUSTER:,}"
-        yield compare(
-            f"{n} independent calls on 2 processes",
-            lambda: run(flows.fan, ON_CLUSTER, client, ON_CLUSTER),
-            bare,
-            CLIENT,
-            bar=1.5,
-        )
-        yield compare(
-            f"the same {n} calls as a map",
-            lambda: run(flows.walk, ON_CLUSTER, client, ON_CLUSTER),
-            bare,
-            CLIENT,
-            bar=1.5,
-        )
-
-
-def reducing() -> Iterator[Figure]:
+def reducing(sized: Sized) -> Iterator[Figure]:
     """A wide map and its reduction."""
+    n = sized(WIDE)
     yield compare(
-        f"map of {WIDE:,} and reduce, on threads",
-        lambda: run(flows.map_reduce, WIDE, "threads", WIDE + 1),
-        lambda: threaded(flows.bare_map_reduce, WIDE, "reduce"),
+        f"map of {n:,} and reduce, on threads",
+        lambda: run(flows.map_reduce, n, "threads", n + 1),
+        lambda: threaded(flows.bare_map_reduce, n, "reduce"),
         THREADED,
     )
 
 
-def retrying() -> Iterator[Figure]:
+def retrying(sized: Sized) -> Iterator[Figure]:
     """Children that wait for their second attempt, against a map that has as many bodies to run."""
+    n = sized(1_000)
     yield compare(
-        f"1,000 children retried after {flows.DELAY_SECONDS} s, without the delay",
-        lambda: run(flows.retried, 1_000, "threads", 1_000) - flows.DELAY_SECONDS,
-        lambda: run(flows.walk, 2_000, "threads", 2_000),
-        "a map of 2,000 that do not fail",
+        f"{n:,} children retried after {flows.DELAY_SECONDS} s, without the delay",
+        lambda: run(flows.retried, n, "threads", n) - flows.DELAY_SECONDS,
+        lambda: run(flows.walk, 2 * n, "threads", 2 * n),
+        "a map of twice as many that do not fail",
     )
 
 
-def descending() -> Iterator[Figure]:
+def descending(sized: Sized) -> Iterator[Figure]:
     """A flow that calls itself, against as many single calls of Dask, each waited for."""
-    depth = 1_000
+    depth = sized(1_000)
 
     def one_by_one() -> None:
         for n in range(depth):
@@ -167,8 +109,9 @@ def descending() -> Iterator[Figure]:
     )
 
 
-def storing() -> Iterator[Figure]:
+def storing(sized: Sized) -> Iterator[Figure]:
     """Large results, against writing the same bytes with fsspec from as many threads."""
+    n = sized(ARRAYS)
 
     def written() -> float:
         with tempfile.TemporaryDirectory(prefix="dataflow-bench-") as folder:
@@ -179,23 +122,23 @@ def storing() -> Iterator[Figure]:
                 np.save(buffer, flows.array(n))
                 files.pipe_file(f"{folder}/{n}.npy", buffer.getvalue())
 
-            graph: DaskGraph = {key: type(task)(key, write, *task.args) for key, task in flows.bare_fan(ARRAYS).items()}
+            graph: DaskGraph = {key: type(task)(key, write, *task.args) for key, task in flows.bare_fan(n).items()}
             return seconds(lambda: dask.threaded.get(graph, list(graph)))
 
     written()
     for flow, how in ((flows.arrays, "calls"), (flows.mapped_arrays, "a map")):
         yield compare(
-            f"{ARRAYS} arrays of 1 MB stored, {how}",
-            lambda flow=flow: run(flow, ARRAYS, "threads", ARRAYS),
+            f"{n} arrays of 1 MB stored, {how}",
+            partial(run, flow, n, "threads", n),
             written,
             "fsspec on dask.threaded",
             rounds=5,
         )
 
 
-def committing() -> Iterator[Figure]:
+def committing(sized: Sized) -> Iterator[Figure]:
     """Arrays committed to a store on the local disk, one after another, against writing the same bytes."""
-    n = 1_000
+    n = sized(1_000)
     arrays = [np.random.default_rng(seed).random(131_072) for seed in range(8)]  # 1 MB each, and nothing to compress
     contents = [array.tobytes() for array in arrays]
 
@@ -216,13 +159,17 @@ def committing() -> Iterator[Figure]:
 # Before anything runs -------------------------------------------------------------------------------------------------
 
 
-def building() -> Iterator[Figure]:
+def building(sized: Sized) -> Iterator[Figure]:
     """Building graphs: seconds, and whether ten times as many cost more each."""
     for flow, n, name in ((flows.chain, N, "chain"), (flows.fan, WIDE, "fan")):
-        yield from _scaling(f"building a {name} of", n, lambda n, flow=flow: seconds(lambda: flow.graph(n)))
+
+        def build(n: int, flow: AnyFlow = flow) -> float:
+            return seconds(lambda: flow.graph(n))
+
+        yield from _scaling(sized, f"building a {name} of", n, build)
 
 
-def planning() -> Iterator[Figure]:
+def planning(sized: Sized) -> Iterator[Figure]:
     """From a graph to its first fragment."""
     for flow, n, name in ((flows.chain, N, "chain"), (flows.fan, WIDE, "fan")):
 
@@ -230,26 +177,27 @@ def planning() -> Iterator[Figure]:
             graph = flow.graph(n)
             return seconds(lambda: Plan(graph, run="bench", slots=2).take(0.0))
 
-        yield from _scaling(f"planning a {name} of", n, plan)
+        yield from _scaling(sized, f"planning a {name} of", n, plan)
 
 
-def _scaling(what: str, n: int, timer: Callable[[int], float]) -> Iterator[Figure]:
+def _scaling(sized: Sized, what: str, n: int, timer: Callable[[int], float]) -> Iterator[Figure]:
     """Seconds for `n`, and the price of one node among 100,000 against one among 10,000."""
     timer(100)
-    large, small = in_turn(lambda: timer(WIDE), lambda: timer(N))
-    yield Figure(what=f"{what} {n:,}", ours=large if n == WIDE else small)
-    each_large, each_small = 1e6 * large / WIDE, 1e6 * small / N
+    many, few = sized(WIDE), sized(N)
+    large, small = in_turn(lambda: timer(many), lambda: timer(few))
+    yield Figure(what=f"{what} {sized(n):,}", ours=large if n == WIDE else small)
+    each_large, each_small = 1e6 * large / many, 1e6 * small / few
     yield Figure(
-        what="  a node of 100,000, against",
+        what=f"  a node of {many:,}, against",
         ours=each_large,
         unit="µs",
-        against="a node of 10,000",
+        against=f"a node of {few:,}",
         bare=each_small,
         ratio=each_large / each_small,
     )
 
 
-def importing() -> Iterator[Figure]:
+def importing(sized: Sized) -> Iterator[Figure]:
     """What `import dataflow` adds to the start of Python."""
 
     def start(code: str) -> float:
@@ -261,14 +209,16 @@ def importing() -> Iterator[Figure]:
     yield Figure(what="import dataflow, over bare Python", ours=1000 * (ours - bare), unit="ms", bar=150)
 
 
-def sizing() -> Iterator[Figure]:
+def sizing(sized: Sized) -> Iterator[Figure]:
     """Bytes of a call in the Dask graph, beyond those of the bare Dask task with the same key and constant."""
-    n = 1_000
+    n = sized(1_000)
     fragment = Plan(flows.fan.graph(n), run="0123456789abc", slots=2).take(0.0).fragment
     assert fragment is not None
-    bare = {key: type(task)(key, flows.same, i) for i, (key, task) in enumerate(fragment.tasks.items())}
+    bare: DaskGraph = {key: DaskTask(key, same, i) for i, (key, task) in enumerate(fragment.tasks.items())}
     yield _bytes(
-        "bytes of a call, in a graph of 1,000", len(pickle.dumps(dict(fragment.tasks))) / n, len(pickle.dumps(bare)) / n
+        f"bytes of a call, in a graph of {n:,}",
+        len(pickle.dumps(dict(fragment.tasks))) / n,
+        len(pickle.dumps(bare)) / n,
     )
     key = next(iter(bare))
     yield _bytes(
@@ -280,9 +230,7 @@ def _bytes(what: str, ours: float, bare: float, bar: float | None = None) -> Fig
     return Figure(what=what, ours=ours, unit="bytes", against="a bare Dask task", bare=bare, bar=bar)
 
 
-CASES: Mapping[str, Callable[[], Iterator[Figure]]] = {
-    "threads": on_threads,
-    "cluster": on_cluster,
+CASES: Mapping[str, Callable[[Sized], Iterator[Figure]]] = {
     "reduce": reducing,
     "retries": retrying,
     "recursion": descending,

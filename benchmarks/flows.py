@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from dask._task_spec import Task as DaskTask
 from dask._task_spec import TaskRef
 
+from benchmarks.systems.workloads import same, total
 from dataflow import Node, context, flow, task
 
 DELAY_SECONDS = 0.5  # before a retry
 ARRAY_BYTES = 1_000_000
 
 DaskGraph = dict[str, DaskTask]
-
-
-def same(x: int) -> int:
-    """The body of nearly everything here."""
-    return x
-
-
-def total(values: Iterable[int]) -> int:
-    """What a map is reduced to."""
-    return sum(values)
 
 
 def array(n: int) -> np.ndarray:
@@ -38,10 +27,10 @@ def fails_first(x: int) -> int:
     return x
 
 
-noop = task(same, name="noop")
-reduce = task(total, name="reduce")
-make = task(array, name="make")
-flaky = task(fails_first, name="flaky", retries=1, retry_delay=DELAY_SECONDS)
+noop = task(name="noop")(same)
+reduce = task(name="reduce")(total)
+make = task(name="make")(array)
+flaky = task(name="flaky", retries=1, retry_delay=DELAY_SECONDS)(fails_first)
 
 
 @flow

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 ROUNDS = 3
+ENOUGH_SECONDS = 10.0  # that the rounds of one comparison take together; no more are begun then
 
 Timer = Callable[[], float]  # does the thing once and says how long it took
 
@@ -27,7 +28,7 @@ class Figure:
     ours : float
         dataflow's, in `unit`.
     unit : str
-        "s", "ms", "µs" or "bytes"; of `bare` too.
+        "s", "ms", "µs", "MiB" or "bytes"; of `bare` too.
     against : str
         What it is compared with.
     bare : float or None
@@ -99,10 +100,12 @@ def seconds(call: Callable[[], object]) -> float:
     return took
 
 
-def in_turn(one: Timer, other: Timer, rounds: int = ROUNDS) -> tuple[float, float]:
-    """Medians of two timers, asked alternately, so that whatever else the machine does meets both."""
-    pairs = [(one(), other()) for _ in range(rounds)]
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+def in_turn(*timers: Timer, rounds: int = ROUNDS) -> list[float]:
+    """Medians of timers, asked in turn, so that whatever else the machine does meets all of them."""
+    begin, taken = time.monotonic(), list[list[float]]()
+    while len(taken) < rounds and (not taken or time.monotonic() - begin < ENOUGH_SECONDS):
+        taken.append([timer() for timer in timers])
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
 def compare(
@@ -115,5 +118,5 @@ def compare(
     rounds: int = ROUNDS,
 ) -> Figure:
     """The figure of a timer against another."""
-    mine, theirs = in_turn(ours, bare, rounds)
+    mine, theirs = in_turn(ours, bare, rounds=rounds)
     return Figure(what=what, ours=mine, against=against, bare=theirs, ratio=mine / theirs, bar=bar)

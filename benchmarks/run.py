@@ -1,10 +1,11 @@
 """Measures dataflow against bare Dask, side by side, and prints one table.
 
-    python benchmarks/run.py               everything: some minutes
-    python benchmarks/run.py threads plan  a part
+    python -m benchmarks.run               everything: some minutes
+    python -m benchmarks.run --quick       the bars: less than three minutes
+    python -m benchmarks.run threads plan  a part
 
-Each figure is a median of alternating rounds in one process; what counts is the ratio, since it is the same work on the
-same machine in the same minute. A bar is what a figure is to stay under.
+Each figure is a median of alternating rounds in one process, fewer than three where a round takes long; what counts is
+the ratio, since it is the same work on the same machine in the same minute. A bar is what a figure is to stay under.
 """
 
 from __future__ import annotations
@@ -20,32 +21,37 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-from cases import CASES
-from measure import Figure, file_microseconds
+from benchmarks.bars import BARS
+from benchmarks.cases import CASES
+from benchmarks.measure import Figure, file_microseconds
 
-COLUMNS = f"{'':58} {'dataflow':>10} {'bare':>10} {'ratio':>6} {'bar':>6}  bare is"
+PARTS = {**BARS, **CASES}
+QUICK = (*BARS, "import", "bytes")
+COLUMNS = f"{'':50} {'dataflow':>10} {'bare':>10} {'ratio':>6} {'bar':>6}  bare is"
 
 
 def main() -> int:
     """Run what was asked for, each part in a process of its own: one part's heap must not slow the next."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"parts: {', '.join(CASES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"parts: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help=f"these parts: {', '.join(QUICK)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="0.01: a hundredth of the work, to try this out")
     parser.add_argument("--json", action="store_true", help="figures as lines of JSON, of one part, in this process")
     given = parser.parse_args()
     for name in given.names:
-        if name not in CASES:
-            parser.error(f"there is no part {name!r}; the parts are {', '.join(CASES)}")
+        if name not in PARTS:
+            parser.error(f"there is no part {name!r}; the parts are {', '.join(PARTS)}")
     if given.json:
         for name in given.names:
-            for figure in CASES[name]():
+            for figure in PARTS[name](lambda n: max(10, int(n * given.scale))):
                 print(json.dumps(figure.to_dict()), flush=True)
         return 0
-    with tempfile.TemporaryDirectory(prefix="dataflow-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dataflow-bench-", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder
-        return _table(given.names or list(CASES))
+        return _table(given.names or (QUICK if given.quick else list(PARTS)), given.scale)
 
 
-def _table(names: Sequence[str]) -> int:
+def _table(names: Sequence[str], scale: float) -> int:
     began = time.monotonic()
     print(
         f"Python {platform.python_version()}, dask {version('dask')}, distributed {version('distributed')}, "
@@ -55,7 +61,8 @@ def _table(names: Sequence[str]) -> int:
     )
     over, broken = 0, []
     for name in names:
-        process = subprocess.Popen([sys.executable, __file__, "--json", name], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "benchmarks.run", "--json", "--scale", str(scale), name]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for figure in _figures(process):
             over += figure.is_over
             print(line(figure), flush=True)
@@ -82,15 +89,15 @@ def line(figure: Figure) -> str:
     ['a', '2.00', 's', '1.00', 's', '2.00', '6', 'b']
     """
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    bar = "" if figure.bar is None else f"{figure.bar:g}{'!' if figure.is_over else ''}"
+    bar = "" if figure.bar is None else f"{figure.bar:.4g}{'!' if figure.is_over else ''}"
     cells = f"{_number(figure.ours, figure.unit):>10} {_number(figure.bare, figure.unit):>10} {ratio:>6} {bar:>6}"
-    return f"{figure.what:58} {cells}  {figure.against}".rstrip()
+    return f"{figure.what:50} {cells}  {figure.against}".rstrip()
 
 
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    digits = 0 if unit in ("ms", "bytes") else 1 if unit == "µs" else 2
+    digits = 0 if unit in ("ms", "bytes", "MiB") else 1 if unit == "µs" else 2
     return f"{value:,.{digits}f} {unit}"
 
 

@@ -13,6 +13,8 @@ from dataflow.recovery import Reopening
 from dataflow_executors import Executor
 from dataflow_storage import ResultStore, RunStore
 
+PACES = "paces"  # in a run's notes: how long its tasks' runs take, for the next run
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:

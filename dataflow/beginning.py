@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 from dataflow import prune, session, settings
-from dataflow.assignment import Assignment
+from dataflow.assignment import PACES, Assignment
 from dataflow.book import Book
 from dataflow.events import TaskEvent
 from dataflow.plan import NOTHING, Plan
@@ -82,9 +85,19 @@ def make_plan(
         chains=work.executor.chains,
         slots=work.executor.slots,
         memory=replace(past or NOTHING, known={**known, **pruned}),
+        batch=settings.batch(),
+        paces=_paces(work),
     )
     book.begin_again()
     book.note(plan.news())
     for (path, index), one in pruned.items():
         book.record(TaskEvent(path, index, one.type, time.time(), message=one.message, reference=one.reference))
     return plan, pruner
+
+
+def _paces(work: Assignment) -> Mapping[str, float]:
+    """How long task runs took, the last time that this flow ran, or this very run."""
+    notes = [work.details]
+    with suppress(StoreUnavailable):
+        notes += [row.details for row in work.runs.runs(flow=work.graph.flow, limit=4) if row.id != work.run_id]
+    return cast("Mapping[str, float]", next((each[PACES] for each in notes if PACES in each), {}))

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
 from dataflow.outcome import ABSENT, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.states import SKIPPED
-from dataflow.structure import replace
+from dataflow.structure import LEAVES, replace
 
 
-def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, object]]:
+def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str, object]]:
     """The arguments with the upstreams' values and the secrets in them."""
+    if LEAVES.issuperset(map(type, unit.args)) and LEAVES.issuperset(map(type, unit.kwargs.values())):
+        return unit.args, unit.kwargs
     store = session.job.store
 
     def value_of(outcome: Outcome) -> object:
-        if outcome.value is ABSENT and has_value(outcome):
+        value = outcome.value  # first: what could not be committed loses its state, then its value, in another thread
+        if not has_value(outcome):
+            return Missing(outcome.state)
+        if value is ABSENT:
             assert outcome.reference is not None, f"{unit.key}: an upstream has neither value nor reference"
-            outcome.value = store.get(outcome.reference)
-        return outcome.value if has_value(outcome) else Missing(outcome.state)
+            value = outcome.value = store.get(outcome.reference)
+        return value
 
     leave_out = unit.definition.policy.skip_on_upstream_skip
 

@@ -216,7 +216,7 @@ class Board:
             if item.status != DONE and index < width:
                 group.waits[index] = group.waits.get(index, 0) + 1
                 item.pointers.append((group, index))
-        for part in reversed(group.parts):
+        for part in reversed(group.parts) if self.memory.is_of_something else ():
             for index in range(width):
                 self._recall_child(group, part, index)
         for part in group.parts:
@@ -366,7 +366,7 @@ class Board:
         for follower in part.followers:
             if follower.width is not None:
                 self.unwait(follower, index)
-        if group.place[index] != DONE and group.is_final(index):
+        if group.place[index] != DONE and (len(group.parts) == 1 or group.is_final(index)):
             if group.place[index] in (WAITING, HELD):
                 group.unsent -= 1
             group.place[index] = DONE

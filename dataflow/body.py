@@ -6,8 +6,10 @@ Whatever the body raises comes back as a Raised, never as an exception.
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from dataflow import capture
@@ -16,7 +18,7 @@ from dataflow.calls import Unit
 from dataflow.context import Context
 from dataflow.context import current as current_context
 from dataflow.definition import Definition
-from dataflow.events import LogLine
+from dataflow.events import NO_INDEX, LogLine, label
 from dataflow.failure import Failure, describe
 from dataflow.session import Session
 from dataflow.signals import Signal
@@ -48,29 +50,67 @@ class RemoteError(Exception):
     """Stands in for an exception of a child process that could not be pickled."""
 
 
-def call_body(
-    session: Session, unit: Unit, ctx: Context, args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> object:
+class Running:
+    """One attempt of a task run, for what its body asks and logs: few do, so its context is made when it is asked."""
+
+    __slots__ = ("_attempt", "_contexts", "_session", "_unit")
+
+    def __init__(self, session: Session, unit: Unit) -> None:
+        self._session, self._unit, self._attempt = session, unit, unit.attempt
+        self._contexts: list[Context] = []
+
+    def sink(self, moment: float, level: int, logger: str, message: str) -> None:
+        """Take a line that the body logged."""
+        unit = self._unit
+        self._session.emit(LogLine(unit.path, unit.index, self._attempt, moment, level, logger, message))
+
+    def context(self) -> Context:
+        """The context of the body: one, whoever asks."""
+        if not self._contexts:
+            self._contexts.append(self._make())
+        return self._contexts[0]  # where two threads of the body asked at once, both get the first
+
+    def _make(self) -> Context:
+        job, unit, timeout = self._session.job, self._unit, self._unit.definition.policy.timeout
+        return Context(
+            run_id=job.run_id,
+            run_name=job.run_name,
+            flow=job.flow,
+            task=unit.definition.name,
+            path=unit.path,
+            index=None if unit.index == NO_INDEX else unit.index,
+            attempt=self._attempt,
+            parameters=job.parameters,
+            logical_time=datetime.fromtimestamp(job.logical_time, UTC),
+            # A body with a timeout has a process of its own, which is handed this as it begins.
+            deadline=None if timeout is None else datetime.fromtimestamp(time.time() + timeout, UTC),
+            resumed=unit.resumed,
+            answers=tuple(value for wanted, value in unit.answers if wanted),
+            answer=unit.answers[-1][1] if unit.answers else None,
+        )
+
+
+def call_body(session: Session, unit: Unit, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
     """What the body returns, or a Raised."""
-    policy = unit.definition.policy
-
-    def sink(moment: float, level: int, logger: str, message: str) -> None:
-        session.emit(LogLine(unit.path, unit.index, unit.attempt, moment, level, logger, message))
-
+    definition = unit.definition
+    policy, fn = definition.policy, definition.fn
+    if definition.internal and policy.isolation != "process":
+        return _guarded(session, fn, args, kwargs)
+    running = Running(session, unit)
     prints = session.job.log_prints if policy.log_prints is None else policy.log_prints
     if policy.isolation == "process":
-        return _in_child(session, unit, ctx, args, kwargs, sink, prints)
-    if unit.definition.internal:
-        return _guarded(session, unit.definition.fn, args, kwargs)
-    token, outside = current_context.set(ctx), current_build.set(None)
+        return _in_child(session, unit, running.context(), args, kwargs, running.sink, prints)
+    if definition.builds:
+        fn = partial(fn, _path=label(unit.path, unit.index))
+    token = current_context.set(running.context)
+    outside = None if current_build.get() is None else current_build.set(None)
     try:
-        with capture.capturing(sink, prints=prints):
-            if unit.definition.builds:
-                return _guarded(session, partial(unit.definition.fn, _path=ctx.label), args, kwargs)
-            return _guarded(session, unit.definition.fn, args, kwargs)
+        with capture.capturing(running.sink, prints=prints):
+            return _guarded(session, fn, args, kwargs)
     finally:
         current_context.reset(token)
-        current_build.reset(outside)
+        if outside is not None:
+            current_build.reset(outside)
 
 
 def _guarded(
@@ -156,7 +196,7 @@ def _child_main(
         send(pickle.dumps((moment, level, logger, message)))
 
     capture.install()
-    token = current_context.set(ctx)
+    token = current_context.set(lambda: ctx)
     try:
         with capture.capturing(sink, prints=prints):
             value = fn(*args, **kwargs)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dataflow import settings, states
-from dataflow.assignment import Assignment
+from dataflow.assignment import PACES, Assignment
 from dataflow.dispatch import News
-from dataflow.events import AWAY, Event, TaskEvent
+from dataflow.events import AWAY, Event, Several, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
 from dataflow.recorder import Recorder
@@ -22,6 +22,7 @@ from dataflow.scribe import Scribe
 from dataflow.session import Control
 from dataflow_storage.rows import OrderRow
 
+MANY = 10_000  # transitions and task runs
 NOT_BUILT = "the flow does not come to it any more"
 
 
@@ -61,7 +62,10 @@ class Book:
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
-        if self.recorder.add(event) and isinstance(event, TaskEvent):
+        if isinstance(event, Several) and (self._away or self._hooks.listen(event.path)):
+            for one in event.each():
+                self.record(one)
+        elif self.recorder.add(event) and isinstance(event, TaskEvent):
             self._away.pop((event.path, event.index), None)
             if event.type == states.PAUSED and AWAY in (event.details or {}):
                 self._away[event.path, event.index] = event.message
@@ -144,6 +148,12 @@ class Book:
         self.details["paused"] = {"by": by, "note": note}
         self.recorder.set_columns({"details": dict(self.details)})
 
+    def conclude(self, learned: Mapping[str, float]) -> None:
+        """The run ends, and not since somebody paused it; what it has learned is for the next run."""
+        self.details.pop("paused", None)
+        if learned:
+            self.details[PACES] = {**learned}
+
     def log(self, level: int, message: str) -> None:
         """A line about the run."""
         self.recorder.add_log(time.time(), level, message)
@@ -170,8 +180,8 @@ class Book:
 
     @property
     def is_due(self) -> bool:
-        """Whether rows have waited long enough."""
-        return time.monotonic() - self.flushed >= self.flush_seconds
+        """Whether rows have waited long enough, or are many: then they are written while others are made."""
+        return self.recorder.size >= MANY or time.monotonic() - self.flushed >= self.flush_seconds
 
     def flush(self, wait: float | None = 0.0) -> None:
         """Hand on what was gathered: one transaction.

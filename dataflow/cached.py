@@ -129,7 +129,7 @@ def wait_for_others(session: Session, unit: Unit, key: Key) -> Outcome | None:
     """Claim the key, or wait while another run computes it. The outcome that it made, or None: ours to make."""
     mine, pause = owner(f"{session.token}:{unit.key}"), POLL_SECONDS
     while not session.cache.claim(key.hex, mine, CLAIM_SECONDS, is_gone):
-        if session.job.control.cancelled:
+        if session.is_cancelled():
             return None
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)

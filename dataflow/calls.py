@@ -1,7 +1,7 @@
 """What travels to workers: calls, in as few bytes as they go. Plain data that `run_task` understands.
 
 A call names its run and its definitions by token (shipped once, see `session`), and its upstreams by place: the Dask
-dependencies of its task, its *sources*, are Outcomes and Batches.
+dependencies of its task, its *sources*, are Outcomes, Batches and Bundles.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dataflow.definition import Definition
 from dataflow.events import NO_INDEX
 from dataflow.keys import Key
-from dataflow.outcome import DEFERRED_OUTCOME, Batch, Outcome
+from dataflow.outcome import DEFERRED_OUTCOME, Batch, Bundle, Outcome
 from dataflow.signals import Answers
 
 
@@ -44,6 +44,25 @@ class Pointer(Slot):
     __slots__ = ()
 
 
+class Among(NamedTuple):
+    """The outcome of task run number `number` of the bundle that the source at `place` is."""
+
+    place: int
+    number: int
+
+    def among(self, sources: Sequence[object]) -> Outcome:
+        """Take it out of the sources."""
+        bundle = sources[self.place]
+        assert isinstance(bundle, Bundle), bundle
+        return bundle.outcomes[self.number]
+
+
+class Inner(NamedTuple):
+    """The outcome of task run number `number` of the very bundle that a call is in."""
+
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Children:
     """All children of a mapped upstream: from batches among the sources, later ones first, and single ones.
@@ -57,7 +76,7 @@ class Children:
     batches : tuple of int
         Which sources are Batches of it.
     known : mapping
-        By index, an Outcome or the source that is one.
+        By index, an Outcome, or the source that is one or has one.
     each : bool
         The consumers use one child each, not all.
     """
@@ -65,7 +84,7 @@ class Children:
     path: str
     width: int
     batches: tuple[int, ...]
-    known: Mapping[int, Outcome | int]
+    known: Mapping[int, Outcome | int | Among]
     each: bool = False
 
     def by_index(self, sources: Sequence[object]) -> dict[int, Outcome]:
@@ -76,7 +95,7 @@ class Children:
             assert isinstance(batch, Batch), batch
             children.update(zip(batch.indices, batch.outcomes[self.path], strict=True))
         for index, known in self.known.items():
-            outcome = sources[known] if isinstance(known, int) else known
+            outcome = known if isinstance(known, Outcome) else resolve(known, sources)
             assert isinstance(outcome, Outcome), outcome
             children[index] = outcome
         return children
@@ -90,8 +109,17 @@ class Children:
         return [children.get(index, DEFERRED_OUTCOME) for index in range(self.width)]
 
 
-# Where an upstream's outcome is: a source's number, the outcome itself, or children of a map.
-Pick = int | Outcome | Children
+# Where an upstream's outcome is: a source's number, the outcome itself, children of a map, or one of a bundle's.
+Pick = int | Outcome | Children | Among | Inner
+
+
+def resolve(pick: Pick, sources: Sequence[object]) -> object:
+    """What a pick stands for: an outcome, or children of a map."""
+    if isinstance(pick, int):
+        return sources[pick]
+    if isinstance(pick, Children):
+        return pick.gather(sources)
+    return pick.among(sources) if isinstance(pick, Among) else pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +166,25 @@ class Call:
                 break
             fields.pop()
         return Call, tuple(fields)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleCall:
+    """Some task runs that are not children of a map, one after the other; one may wait for another before it.
+
+    Parameters
+    ----------
+    run : str
+        Token.
+    key : str
+        The Dask key, to report under.
+    calls : sequence of Call
+        What runs.
+    """
+
+    run: str
+    key: str
+    calls: Sequence[Call]
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ class capturing:
 
     def __enter__(self) -> None:
         self._sink_before: Token[Sink | None] = current_sink.set(self._sink)
-        self._printer_before: Token[_Printer | None] = _printer.set(self._lines)
+        same = self._lines is None and _printer.get() is None  # as most often
+        self._printer_before: Token[_Printer | None] | None = None if same else _printer.set(self._lines)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,7 +84,8 @@ class capturing:
             if self._lines is not None:
                 self._lines.end(self._sink)
         finally:
-            _printer.reset(self._printer_before)
+            if self._printer_before is not None:
+                _printer.reset(self._printer_before)
             current_sink.reset(self._sink_before)
 
 

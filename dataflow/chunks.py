@@ -1,140 +1,232 @@
-"""Commits the results of a batch of children as few objects: each holds what came within a fraction of a second.
+"""Commits results as few objects: each holds what one Dask task made within a fraction of a second.
 
-A child's success is reported when its chunk is committed, not before. A chunk's key names its first index and its
-stage; a batch that runs again (its worker died) finds its chunks one after the other.
+A success is reported when its chunk is committed, not before. What is committed together is a *lane*: the children of a
+mapped node, by index, or the task runs of a bundle, by their place in it. A chunk's key names its lane and its first
+number; a Dask task that runs again (its worker died) finds its chunks one after the other.
 """
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple, TypeVar
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
-from dataflow.calls import Group, Unit
-from dataflow.events import TaskEvent
+from dataflow.calls import Unit
+from dataflow.definition import Policy
+from dataflow.events import Split, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
-from dataflow.result_keys import join_key, split_key
-from dataflow.results import commit_one, find_cached, look_at_target, meta_of, policy_caches, report
+from dataflow.result_keys import join_key
+from dataflow.results import commit_one, find_cached, look_at_target, policy_caches, report
 from dataflow.session import Session
-from dataflow_storage import StoreUnavailable
+from dataflow_storage import Encoded, Reference, StoreUnavailable
+from dataflow_storage.packing import Packer
+from dataflow_storage.references import CommittedMany
 
+R = TypeVar("R")
 CHUNK_SECONDS = 0.25
-LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 CHUNK_BYTES = 4_000_000
+LONG_SECONDS = 0.25  # a task run that takes longer does not hold up the others of its Dask task
+GIVEN_UP = 1 << 40  # an item at or below minus this one tells that the rest was given up, and at which number
 
 
-class Chunk:
-    """The committer of one batch.
+class Place(NamedTuple):
+    """A lane, and a number in it."""
 
-    State: `_found`, what an earlier run of this batch committed; `_waiting`, the successes of the current chunk that
-    are not committed yet, by stage; `_start`, its first index.
+    lane: str
+    number: int
+
+
+class Who(NamedTuple):
+    """A task run."""
+
+    path: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
+
+
+class Made:
+    """The successes of a lane that are not committed yet.
+
+    State: `packer`, their bytes, and `outcomes`, by number; `one`, the first of the task runs; `attempts`, of those
+    that took more than one; `units`, the task runs that the cache must hear of. So there are few objects for each.
     """
 
-    def __init__(self, session: Session, group: Group, indices: Sequence[int]) -> None:
+    __slots__ = ("attempts", "one", "outcomes", "packer", "units")
+
+    def __init__(self) -> None:
+        self.packer = Packer()
+        self.outcomes: dict[int, Outcome] = {}
+        self.one: Unit | None = None
+        self.attempts: dict[int, int] = {}
+        self.units: dict[int, Unit] = {}
+
+    def add(self, number: int, unit: Unit, outcome: Outcome, encoded: Encoded) -> None:
+        """A body has returned."""
+        self.packer.add(number, encoded)
+        self.outcomes[number] = outcome
+        self.one = self.one or unit
+        if unit.attempt > 1:
+            self.attempts[number] = unit.attempt
+        if policy_caches(unit):
+            self.units[number] = unit
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """These do not count."""
+        for number in numbers:
+            del self.outcomes[number]
+            self.units.pop(number, None)
+        self.packer = Packer() if not self.outcomes else self.packer.without({*self.packer.items} - {*self.outcomes})
+
+
+class Chunk(ABC):
+    """The committer of one Dask task that runs many task runs.
+
+    Parameters
+    ----------
+    session : Session
+        This process's part in the run.
+    key : str
+        The Dask task's key.
+    lanes : sequence of str
+        What is committed, each after those before it.
+    numbers : sequence of int
+        What of each lane the Dask task runs.
+    keyed : bool
+        Somebody may ask what a value counts as before it is committed.
+
+    State: `_found`, what an earlier run of this Dask task committed; `_made`, the successes of the current chunk by
+    lane; `_first`, its first number; `_now`, the latest that has begun, `_began`, when, and `_done`, that is through;
+    `_lost`, what could not be committed: whether it failed, or was put off; `_given_up`, what another Dask task runs.
+    The lock: while a body takes its time, the ticker commits what others have made.
+    """
+
+    def __init__(
+        self, session: Session, key: str, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool
+    ) -> None:
         self._session = session
-        self._group = group
-        self._persisted = [
-            stage
-            for stage in group.stages
-            if (p := session.definition(stage.definition).policy).persist and p.target is None
-        ]
-        # A later stage may ask what a value counts as before it is committed.
-        self._keyed = len(group.stages) > 1 and any(
-            p.cache is not None or p.target is not None
-            for p in (session.definition(stage.definition).policy for stage in group.stages)
-        )
-        self._found: dict[tuple[str, int], Outcome] = {}
-        self._waiting: list[tuple[Unit, Outcome]] = []
+        self._dask_key = key
+        self._lanes, self._numbers = lanes, numbers
+        self._keyed = keyed
+        self._found: dict[Place, Outcome] = {}
+        self._made: dict[str, Made] = {}
+        self._lost: dict[Place, str] = {}
         self._first: int | None = None
-        self._last = 0
+        self._now = self._done = -1
+        self._began = time.perf_counter()
+        self._given_up: frozenset[int] = frozenset()
+        self._lock = threading.RLock()
         self._bytes = 0
         self._since = time.perf_counter()
         self._refused: Raised | None = None
         self._away: Exception | None = None
-        if self._persisted:
+        if lanes:
             try:
-                reach(session, group.stages[0].path, indices[0], 0, lambda: self._look_back(indices))
+                self._reach(Place(lanes[0], numbers[0]), partial(self._look_back, numbers))
             except StoreUnavailable as error:
                 self._away = error
+        if lanes or len(numbers) > 1:
+            session.ticker.open(self)
 
-    def _key(self, path: str, first: int) -> str:
+    @abstractmethod
+    def _at(self, unit: Unit) -> Place:
+        """The place of a task run."""
+
+    @abstractmethod
+    def _who(self, place: Place) -> Who:
+        """The task run at a place."""
+
+    @abstractmethod
+    def _before(self, place: Place) -> Iterator[Place]:
+        """What of this Dask task a task run has used."""
+
+    @abstractmethod
+    def _rest(self, now: int) -> Sequence[int]:
+        """What comes after a number and does not need it."""
+
+    @abstractmethod
+    def _meta(self, lane: str, made: Made) -> dict[str, object]:
+        """What an object of a lane says of what is in it."""
+
+    @abstractmethod
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        """A driver before this one may have cut other chunks, and what ran for it may have ended just now."""
+
+    def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
+        """Tell the driver of successes."""
+        for number in numbers:
+            self._tell(Place(lane, number), made, made.outcomes[number])
+
+    def _key(self, lane: str, first: int) -> str:
         job = self._session.job
-        return f"{job.run_id}/{join_key(path, first, job.generation)}"
+        return f"{job.run_id}/{join_key(lane, first, job.generation)}"
 
-    def _look_back(self, indices: Sequence[int]) -> None:
+    def _look_back(self, numbers: Sequence[int]) -> None:
         if self._session.job.taken_up:
-            self._look_everywhere(set(indices))
+            self._look_everywhere(set(numbers))
             return
-        position = 0
-        while position < len(indices):
-            first, last = indices[position], -1
-            for stage in self._persisted:
-                found = self._session.job.store.find_many(self._key(stage.path, first))
-                for index, reference in (found or {}).items():
-                    if index < 0:
-                        last = max(last, -index - 1)
-                        continue
-                    self._found[stage.path, index] = Outcome(
-                        states.SUCCESS, reference=reference, message="committed before"
-                    )
+        position, rest = 0, frozenset[int]()
+        while position < len(numbers):
+            first, last = numbers[position], -1
+            for lane in self._lanes:
+                for number, reference in (self._session.job.store.find_many(self._key(lane, first)) or {}).items():
+                    if number <= -GIVEN_UP:
+                        rest = frozenset(self._rest(-number - GIVEN_UP))
+                    elif number < 0:
+                        last = max(last, -number - 1)
+                    else:
+                        self._take(Place(lane, number), reference)
             if last < 0:
-                return
-            while position < len(indices) and indices[position] <= last:
+                break
+            while position < len(numbers) and (numbers[position] <= last or numbers[position] in rest):
                 position += 1
+        if rest:
+            self._give_up(rest)
 
-    def _look_everywhere(self, indices: set[int]) -> None:
-        """A driver before this one may have cut other batches, and what ran for it may have ended just now."""
-        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
-        for stage in self._persisted:
-            news: list[str] = []
-            if time.monotonic() - looked.get(stage.path, -LOOK_SECONDS) >= LOOK_SECONDS:
-                news = job.store.keys(f"{job.run_id}/{stage.path}[")
-                looked[stage.path] = time.monotonic()
-            for key in news:
-                path, _, generation = split_key(key.partition("/")[2])
-                if path != stage.path or generation != job.generation:
-                    continue
-                if key not in seen.setdefault(path, {}):
-                    seen[path][key] = job.store.find_many(key) or {}
-            for chunk in seen.get(stage.path, {}).values():
-                for index in chunk.keys() & indices:
-                    self._found[stage.path, index] = Outcome(
-                        states.SUCCESS, reference=chunk[index], message="committed before"
-                    )
+    def _take(self, place: Place, reference: Reference) -> None:
+        self._found[place] = Outcome(states.SUCCESS, reference=reference, message="committed before")
 
     def find(self, unit: Unit) -> Outcome | None:
-        """What this very child committed before, or another run."""
+        """What this very task run committed before, or another run."""
         if self._away is not None:
             raise self._away
-        if unit.definition.policy.target is not None:
+        policy = unit.definition.policy
+        if policy.target is not None:
             return look_at_target(self._session, unit)
-        outcome = self._found.get((unit.path, unit.index)) if self._found else None
+        outcome = self._found.get(self._at(unit)) if self._found else None
         if outcome is not None:
             report(self._session, unit, outcome)
-        return outcome or find_cached(self._session, unit)
+        return outcome or (None if policy.cache is None else find_cached(self._session, unit))
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         """Put a value with the chunk. A target is committed at once."""
         policy = unit.definition.policy
-        if policy.target is not None or not policy.persist:
-            try:
+        try:
+            if not is_stored(policy):
                 put = partial(commit_one, self._session, unit, value)
                 outcome = reach(self._session, unit.path, unit.index, unit.attempt, put)
-            except Exception as error:
-                self._refused = Raised(error, dict(describe(error)))
-                return None
-            report(self._session, unit, outcome)
-            return outcome
+                report(self._session, unit, outcome)
+                return outcome
+            # Now, not with the chunk: whoever gets the value next may change it.
+            encoded = self._session.job.store.encode(value, serializer=policy.serializer)
+        except Exception as error:
+            self._refused = Raised(error, dict(describe(error)))
+            return None
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
-            outcome.stands = keys.stored_as(value, policy.serializer)
-        self._waiting.append((unit, outcome))
-        self._bytes += sys.getsizeof(outcome)
+            outcome.stands = keys.stored_as(encoded)
+        lane, number = self._at(unit)
+        with self._lock:
+            made = self._made.get(lane)
+            if made is None:
+                made = self._made[lane] = Made()
+            made.add(number, unit, outcome, encoded)
+            self._bytes += encoded.stored
         return outcome
 
     def refusal(self, unit: Unit) -> Raised:
@@ -142,119 +234,151 @@ class Chunk:
         assert self._refused is not None
         return self._refused
 
-    def step(self, index: int) -> None:
-        """An index is through all stages: commit if it is time."""
-        if self._first is None:
-            self._first = index
-        self._last = index
-        if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
-            self.close()
+    def begin(self, number: int) -> bool:
+        """A number begins; False where it was given up."""
+        with self._lock:
+            if number in self._given_up:
+                return False
+            self._now, self._began = number, time.perf_counter()
+            if self._first is None:
+                self._first = number
+            return True
+
+    def step(self, number: int) -> None:
+        """It is through: commit if it is time."""
+        with self._lock:
+            self._done = number
+            if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
+                self._commit_all()
+
+    def tick(self) -> None:
+        """While a body takes its time: neither what others made before it nor those after it need wait for that."""
+        now = time.perf_counter()
+        if self._made and now - self._since > CHUNK_SECONDS:
+            with self._lock:
+                self._commit_all()
+        if now - self._began > LONG_SECONDS and not self._given_up:
+            with self._lock:
+                self._split()
+
+    def _split(self) -> None:
+        """Give up what has not begun, and leave word of it where this Dask task looks first should it run again."""
+        number, store = self._now, self._session.job.store
+        rest = self._rest(number) if number > self._done else ()
+        self._began = time.perf_counter()
+        if not rest or self._away is not None or not self._session.may_commit():
+            return
+        if self._lanes:
+            note, lane, first = Packer(), self._lanes[0], self._numbers[0]
+            note.add(-number - GIVEN_UP, store.encode(None))
+            try:
+                store.put_many(self._key(lane, first), note, meta={"path": lane, "index": first})
+            except StoreUnavailable:
+                return
+            self._commit_all()
+        self._give_up(rest)
+
+    def _give_up(self, rest: Iterable[int]) -> None:
+        """Others run these; but what this Dask task had committed before only it would find."""
+        found = {number for _, number in self._found}
+        self._given_up = frozenset(rest) - found
+        self._session.emit(Split(self._dask_key, sorted(self._given_up)), urgent=True)
+
+    def settle(self) -> None:
+        """Commit what waits."""
+        with self._lock:
+            self._commit_all()
 
     def close(self) -> None:
+        """Everything is through."""
+        self._session.ticker.close(self)
+        self.settle()
+
+    def _commit_all(self) -> None:
         """Commit what waits, then report it."""
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
-        first, self._first = self._first, None
+        waiting, self._made, self._bytes = self._made, {}, 0
+        first, done = self._first, self._done
+        self._first = None if self._now == done else self._now  # what is not through begins the next chunk
         self._since = time.perf_counter()
         if first is None or self._away is not None or not self._session.may_commit():
             return
-        by_stage: dict[str, dict[int, tuple[Unit, Outcome]]] = {}
-        for unit, outcome in waiting:
-            by_stage.setdefault(unit.path, {})[unit.index] = unit, outcome
-        refused: set[tuple[int, int]] = set()
-        deferred: set[tuple[int, int]] = set()
-        for number, stage in enumerate(self._group.stages):
-            if stage not in self._persisted:
-                continue
-            mine = by_stage.get(stage.path, {})
-            before = [place for place in stage.upstream if isinstance(place, int)]
-            for index in [index for index in mine if any((place, index) in refused for place in before)]:
-                # It ran on a value that could not be committed, and so does not count.
-                self._fail(
-                    number,
-                    *mine.pop(index),
-                    states.TRIGGER_FAILED,
-                    "its upstream's result could not be committed",
-                    refused,
-                )
-            for index in [index for index in mine if any((place, index) in deferred for place in before)]:
-                unit, outcome = mine.pop(index)
-                self._defer(number, unit, outcome, deferred)
-                event = TaskEvent(
-                    unit.path,
-                    index,
-                    states.PENDING,
-                    time.time(),
-                    unit.attempt,
-                    "goes again: what it used was not stored",
-                )
-                self._session.emit(event)
-            self._commit(number, stage.path, first, mine, refused, deferred)
+        for lane in self._lanes:
+            made = waiting.get(lane) or Made()
+            if self._lost:
+                made.drop([number for number in [*made.outcomes] if self._goes_with(Place(lane, number), made)])
+            self._commit(lane, first, done, made)
 
-    def _commit(
-        self,
-        number: int,
-        path: str,
-        first: int,
-        mine: dict[int, tuple[Unit, Outcome]],
-        refused: set[tuple[int, int]],
-        deferred: set[tuple[int, int]],
-    ) -> None:
-        # The item below zero tells where the chunk ends: that is where the next one is looked for, also after failures.
-        units = [unit for unit, _ in mine.values()]
-        meta: dict[str, object] = (
-            {**meta_of(self._session, units[0]), "index": first} if units else {"path": path, "index": first}
-        )
-        serializer = units[0].definition.policy.serializer if units else "auto"
-        values: dict[int, object] = {index: outcome.value for index, (_, outcome) in mine.items()}
-        values[-self._last - 1] = None
-        errors: Mapping[int, Exception]
+    def _commit(self, lane: str, first: int, done: int, made: Made) -> None:
+        session, packer = self._session, made.packer
+        if done >= first:
+            # The item below zero tells where the chunk ends: there the next one is looked for, also after failures.
+            packer.add(-done - 1, session.job.store.encode(None))
+        if not packer:
+            return
+        meta = {**self._meta(lane, made), "index": first}
+        put = partial(session.job.store.put_many, self._key(lane, first), packer, meta=meta)
         try:
-            put = partial(
-                self._session.job.store.put_many, self._key(path, first), values, serializer=serializer, meta=meta
-            )
-            references, errors = reach(self._session, path, first, 0, put)
+            committed, _ = self._reach(Place(lane, first), put)
         except Exception as error:
-            references, errors = {}, dict.fromkeys(values, error)
-        for index, (_, outcome) in mine.items():
-            if index in references:
-                outcome.reference = references[index].reference
-        if self._session.job.taken_up:
-            self._session.chunks.setdefault(path, {})[self._key(path, first)] = {}  # ours: nothing to learn of it
-        if units and policy_caches(units[0]):
-            cached.remember(self._session, list(mine.values()))
-        for index, (unit, outcome) in mine.items():
-            if index in references:
-                if references[
-                    index
-                ].adopted:  # another attempt was first: what it committed is the result, for everybody
-                    outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
-                report(self._session, unit, outcome)
-            elif is_away(away := errors[index], self._session):
-                put_by(self._session, unit, away)
-                self._defer(number, unit, outcome, deferred)
-            else:
-                failure = describe(errors[index])
-                self._fail(number, unit, outcome, states.FAILED, one_line(failure), refused, dict(failure))
+            for number in made.outcomes:
+                if not self._goes_with(Place(lane, number), made):
+                    self._lose(Place(lane, number), made, error)
+            return
+        if session.job.taken_up:
+            session.chunks.setdefault(lane, {})[self._key(lane, first)] = {}  # ours: nothing to learn of it
+        for number, outcome in made.outcomes.items():
+            outcome.refer(committed.references, committed.places[number])
+        if made.units:
+            cached.remember(session, [(unit, made.outcomes[number]) for number, unit in made.units.items()])
+        for number in sorted(committed.adopted & made.outcomes.keys()):  # another attempt was first
+            outcome = made.outcomes[number]  # what that committed is the result, for everybody
+            outcome.value, outcome.message = ABSENT, "adopted: committed by another attempt"
+            self._tell(Place(lane, number), made, outcome)
+        self._report(lane, made, [number for number in made.outcomes if number not in committed.adopted], committed)
 
-    def _defer(self, number: int, unit: Unit, outcome: Outcome, deferred: set[tuple[int, int]]) -> None:
-        """It is put by, or follows what is: it goes again with that."""
-        deferred.add((number, unit.index))
-        outcome.type, outcome.value = DEFERRED, ABSENT
+    def _goes_with(self, place: Place, made: Made) -> bool:
+        """Whether something that a task run has used could not be committed: then it does not count either."""
+        lost = {self._lost[before] for before in self._before(place) if before in self._lost} if self._lost else ()
+        if not lost:
+            return False
+        if states.FAILED in lost:
+            self._end(place, made, states.TRIGGER_FAILED, "its upstream's result could not be committed")
+        else:
+            self._end(place, made, DEFERRED)
+            event = TaskEvent(*self._who(place), states.PENDING, time.time(), made.attempts.get(place.number, 1))
+            self._session.emit(event._replace(message="goes again: what it used was not stored"))
+        return True
 
-    def _fail(
-        self,
-        number: int,
-        unit: Unit,
-        outcome: Outcome,
-        type: str,
-        message: str,
-        refused: set[tuple[int, int]],
-        details: dict[str, object] | None = None,
+    def _lose(self, place: Place, made: Made, error: Exception) -> None:
+        """A result could not be committed: it failed, or is put by where the store is away."""
+        if is_away(error, self._session):
+            put_by(self._session, *self._who(place), made.attempts.get(place.number, 1), error)
+            self._end(place, made, DEFERRED)
+        else:
+            failure = describe(error)
+            self._end(place, made, states.FAILED, one_line(failure), dict(failure))
+
+    def _end(
+        self, place: Place, made: Made, type: str, message: str = "", details: dict[str, object] | None = None
     ) -> None:
-        refused.add((number, unit.index))
-        outcome.type, outcome.message, outcome.value = type, message, ABSENT
+        self._lost[place] = DEFERRED if type == DEFERRED else states.FAILED
+        outcome = made.outcomes[place.number]
+        outcome.type, outcome.message = type, message
+        outcome.value = ABSENT  # last: who reads the value in another thread looks at the state after that
+        if type != DEFERRED:
+            self._tell(place, made, outcome, details)
+
+    def _tell(self, place: Place, made: Made, outcome: Outcome, details: dict[str, object] | None = None) -> None:
+        attempt, worker = made.attempts.get(place.number, 1), self._session.worker
+        (path, index), reference = self._who(place), outcome.reference
         self._session.emit(
-            TaskEvent(
-                unit.path, unit.index, type, time.time(), unit.attempt, message, details, worker=self._session.worker
-            )
+            TaskEvent(path, index, outcome.type, time.time(), attempt, outcome.message, details, reference, worker)
         )
+
+    def _reach(self, place: Place, call: Callable[[], R]) -> R:
+        return reach(self._session, *self._who(place), 0, call)
+
+
+def is_stored(policy: Policy) -> bool:
+    """Whether results go to the run's own place, not to a target or nowhere."""
+    return policy.persist and policy.target is None

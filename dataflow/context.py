@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +12,8 @@ from datetime import datetime
 from dataflow.errors import NoContext, SecretMissing
 from dataflow.events import NO_INDEX, label
 
-current: ContextVar[Context | None] = ContextVar("dataflow_context", default=None)
+current: ContextVar[Callable[[], Context] | None] = ContextVar("dataflow_context", default=None)
+"""Makes the context of the body that runs here, once it asks."""
 driving: ContextVar[frozenset[str]] = ContextVar("dataflow_driving", default=frozenset())  # runs, by id
 
 
@@ -80,7 +81,7 @@ def context() -> Context:
     NoContext
         No task is running here.
     """
-    running_now = current.get()
+    running_now = running()
     if running_now is None:
         raise NoContext
     return running_now
@@ -88,12 +89,13 @@ def context() -> Context:
 
 def running() -> Context | None:
     """The context of the running task, or None outside one."""
-    return current.get()
+    make = current.get()
+    return None if make is None else make()
 
 
 def is_within(run_id: str) -> bool:
     """Whether this is code of a run that the run itself waits for: a body, or a hook."""
-    body = current.get()
+    body = running()
     return run_id in driving.get() or (body is not None and body.run_id == run_id)
 
 

@@ -13,7 +13,7 @@ from dask._task_spec import Task as DaskTask
 from dask._task_spec import TaskRef
 
 from dataflow import calls
-from dataflow.calls import BatchCall, Call, Children, Pick, Pointer, Slot
+from dataflow.calls import Among, BatchCall, BundleCall, Call, Children, Inner, Pick, Pointer, Slot
 from dataflow.definition import Definition
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
@@ -82,25 +82,35 @@ class Encoder:
 
     def single(self, item: Single) -> DaskTask:
         """The task of a node that is not mapped."""
-        node = item.node
         assert item.key is not None
         sources = Sources()
-        picks = [self._pick(up, sources) for up in node.upstream]
+        call = self._call(item, sources, {})
+        return DaskTask(item.key, run_task, call, *sources.refs)
+
+    def bundle(self, key: str, items: Sequence[Single]) -> DaskTask:
+        """The task of several, each after what it waits for."""
+        sources = Sources()
+        inner = {item.node: Inner(number) for number, item in enumerate(items)}
+        calls = tuple(self._call(item, sources, inner) for item in items)
+        return DaskTask(key, run_task, BundleCall(run=self.run, key=key, calls=calls), *sources.refs)
+
+    def _call(self, item: Single, sources: Sources, inner: Mapping[Node, Inner]) -> Call:
+        node = item.node
+        picks = [inner[up] if up in inner else self._pick(up, sources) for up in node.upstream]
         slots = {up: Slot(place) for place, up in enumerate(node.upstream)}
-        call = Call(
+        return Call(
             self.run,
             self._token(node.definition),
             node.path,
             tuple(_slotted(value, slots) for value in node.args),
             {name: _slotted(value, slots) for name, value in node.kwargs.items()} or None,
-            None if picks == list(range(len(sources.places))) else tuple(picks),
+            None if not inner and picks == list(range(len(sources.places))) else tuple(picks),
             item.attempt,
             item.resumed,
             # An attempt that ended without failing (a pause, a lost worker) costs no retry.
             base=max(item.base, item.attempt - item.failed),
             answers=item.answers,
         )
-        return DaskTask(item.key, run_task, call, *sources.refs)
 
     def measure(self, group: Group) -> DaskTask:
         """The task that learns the width of a group, and holds what it walks."""
@@ -183,7 +193,8 @@ class Encoder:
                     made.append(calls.Held(len(picks) - 1, part.measured.index(value)))
                 else:
                     items = cast("Sequence[object]", value.value)
-                    made.append([replace(items[index], Node, point) for index in indices])
+                    mine = [items[index] for index in indices]
+                    made.append([replace(item, Node, point) for item in mine] if group.item_waits else mine)
         done = {
             (part.number, index): self._known(known, sources)
             for part in group.parts
@@ -214,7 +225,7 @@ class Encoder:
 
     def _known(self, known: Known, sources: Sources) -> Pick:
         if known.reference is None and known.key is not None and known.key in self._live:
-            return sources.place(known.key)
+            return _placed(sources, known.key, known.number)
         return known.outcome
 
     def _pick(self, up: Node, sources: Sources, indices: Sequence[int] | None = None) -> Pick:
@@ -224,9 +235,9 @@ class Encoder:
             if item.known is None:
                 assert item.status == FLYING, f"{item} is not on its way"
                 assert item.key is not None
-                return sources.place(item.key)
+                return _placed(sources, item.key, item.number)
             if item.known.key is not None and item.known.key in self._live:
-                return sources.place(item.known.key)
+                return _placed(sources, item.known.key, item.known.number)
             return item.known.outcome
         assert isinstance(item, Group)
         return self._children(item, self._parts[up], sources, indices)
@@ -243,13 +254,13 @@ class Encoder:
                 keys[cast(str, group.key_of[index])] = None
             elif one.key is not None and one.key in self._live:
                 if one.single:
-                    known[index] = sources.place(one.key)
+                    known[index] = _placed(sources, one.key, one.number)
                 else:
                     keys[one.key] = None
             else:
                 known[index] = one.outcome
         batches = tuple(sources.place(key) for key in sorted(keys, key=_number))
-        singles = cast("Mapping[int, Outcome | int]", known)
+        singles = cast("Mapping[int, Outcome | int | Among]", known)
         return Children(part.node.path, group.width or 0, batches, singles, indices is not None)
 
 
@@ -269,6 +280,12 @@ def wanted_by(group: Group) -> list[tuple[Node, bool]]:
                 wanted.update(dict.fromkeys((up, False) for up in nodes_in(value)))
         wanted.update(dict.fromkeys((up, False) for up in part.node.wait_for))
     return [(up, each) for up, each in wanted if up not in mine]
+
+
+def _placed(sources: Sources, key: str, number: int | None) -> int | Among:
+    """Where the outcome under a key is: it alone, or as one of a bundle's."""
+    place = sources.place(key)
+    return place if number is None else Among(place, number)
 
 
 def _number(key: str) -> int:

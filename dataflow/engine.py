@@ -345,7 +345,7 @@ class Driver:
             self.book.set_pause(by=stop.by, note=stop.note)
             self._finish(states.PAUSED, f"paused by {stop.by}{f': {stop.note}' if stop.note else ''}")
             return
-        self.book.details.pop("paused", None)  # it ends otherwise
+        self.book.conclude(self._plan.learned)
         message = f"cancelled by {stop.by}" if stop else ""
         if self._control.cancelled:
             for path, index in list(self._plan.unfinished()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dataflow.graph import Graph
     from dataflow_storage import Reference
+    from dataflow_storage.references import References
 
 NO_INDEX = -1  # the index of a task run that is not a child of a map
 AWAY = "away"  # in the details of one that is paused since its result store is: the store
@@ -48,6 +50,47 @@ class TaskEvent(NamedTuple):
     reference: Reference | None = None
     worker: str = ""
     due: float | None = None
+
+
+class Several:
+    """Children of a map that entered a state in their first attempt, without a message: as many TaskEvents in one.
+
+    Parameters
+    ----------
+    path, type, worker : str
+        As in TaskEvent, for all of them.
+    indices, times : list
+        Of each; it may be extended until it is sent.
+    references : References, optional
+        Where the result of each was committed.
+    """
+
+    __slots__ = ("indices", "path", "references", "times", "type", "worker")
+
+    def __init__(
+        self,
+        path: str,
+        type: str,
+        worker: str,
+        indices: Iterable[int] = (),
+        times: Iterable[float] = (),
+        references: References | None = None,
+    ) -> None:
+        self.path, self.type, self.worker = path, type, worker
+        self.indices, self.times = list(indices), list(times)
+        self.references = references
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def each(self) -> Iterator[TaskEvent]:
+        """The events, one by one."""
+        found: Iterable[Reference | None] = repeat(None) if self.references is None else self.references
+        for index, time, reference in zip(self.indices, self.times, found, strict=False):
+            yield TaskEvent(self.path, index, self.type, time, 1, reference=reference, worker=self.worker)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Several, (self.path, self.type, self.worker, self.indices, self.times, self.references)
 
 
 class LogLine(NamedTuple):
@@ -92,7 +135,22 @@ class BatchDone(NamedTuple):
     seconds: float
 
 
-Event = TaskEvent | LogLine | Expanded | Measured | BatchDone
+class Split(NamedTuple):
+    """A Dask task gives up what it has not begun, since something in it takes long: others may run that.
+
+    Parameters
+    ----------
+    key : str
+        Its Dask key.
+    numbers : sequence of int
+        Indices of children, or places in a bundle.
+    """
+
+    key: str
+    numbers: Sequence[int]
+
+
+Event = TaskEvent | Several | LogLine | Expanded | Measured | BatchDone | Split
 
 
 def label(path: str, index: int) -> str:

@@ -19,11 +19,9 @@ from dataflow.definition import Definition
 from dataflow.errors import CacheError
 from dataflow.outcome import Outcome
 from dataflow.works import Known
-from dataflow_storage import SerializationError
-from dataflow_storage.encoding import Coding
 
 if TYPE_CHECKING:
-    from dataflow_storage import Serializer
+    from dataflow_storage import Encoded
 
 ALWAYS = Cache()
 Special = Callable[[object], bytes | None]
@@ -247,13 +245,9 @@ def structure(definition: Definition, arguments: Iterable[object], special: Spec
     return f"{definition.name} {fn.__module__}.{fn.__qualname__} {operands}".encode()
 
 
-def stored_as(value: object, serializer: str | Serializer) -> bytes | None:
-    """What a value will count as once it is committed; None where it cannot be."""
-    try:
-        encoded = Coding(compress=False).encode(value, serializer)
-        return f"result {encoded.serializer} {encoded.digest}".encode()
-    except SerializationError:
-        return None
+def stored_as(encoded: Encoded) -> bytes:
+    """What a value will count as once it is committed."""
+    return f"result {encoded.serializer} {encoded.digest}".encode()
 
 
 def tokens(each: Iterable[bytes]) -> bytes:

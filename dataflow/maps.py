@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import cast
 
 from dataflow import states
 from dataflow.binding import bind
-from dataflow.calls import BatchCall, Children, Held, Item, Pick, Pointer, Slot, Stage, Unit
-from dataflow.chunks import Chunk
+from dataflow.calls import BatchCall, Column, Group, Held, Item, Pointer, Slot, Stage, Unit, resolve
+from dataflow.chunks import Chunk, Made, Place, Who, is_stored
 from dataflow.errors import MapError
-from dataflow.events import BatchDone, Measured
+from dataflow.events import BatchDone, Measured, Several
 from dataflow.failure import describe, one_line
 from dataflow.node import Flat, Walk
 from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
 from dataflow.reaching import reach
-from dataflow.results import end
-from dataflow.session import Session
+from dataflow.result_keys import split_key
+from dataflow.results import end, meta_of
+from dataflow.session import LOOK_SECONDS, Session
 from dataflow.structure import replace
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
+from dataflow_storage.references import CommittedMany
 
-
-def resolve(pick: Pick, sources: Sequence[object]) -> object:
-    """What a pick stands for: an outcome, or children of a map."""
-    if isinstance(pick, int):
-        return sources[pick]
-    if isinstance(pick, Children):
-        return pick.gather(sources)
-    return pick
+NOTHING: list[Outcome | list[Outcome]] = []  # what a child waits for that waits for nothing; nobody adds to it
 
 
 def measure(session: Session, unit: Unit) -> Outcome:
@@ -72,85 +69,146 @@ def _with_args(unit: Unit, args: tuple[object, ...]) -> Unit:
     return Unit(unit.definition, unit.path, unit.index, args, {}, unit.upstream)
 
 
+class MapChunk(Chunk):
+    """The committer of a batch of children; each mapped node of its group is a lane."""
+
+    def __init__(self, session: Session, group: Group, call: BatchCall) -> None:
+        policies = {stage.path: session.definition(stage.definition).policy for stage in group.stages}
+        self._upstream = {
+            stage.path: [group.stages[place].path for place in stage.upstream if isinstance(place, int)]
+            for stage in group.stages
+        }
+        lanes = [path for path, policy in policies.items() if is_stored(policy)]
+        keyed = len(policies) > 1 and any(p.cache is not None or p.target is not None for p in policies.values())
+        self._indices = call.indices
+        super().__init__(session, call.key, lanes, call.indices, keyed=keyed)
+
+    def _at(self, unit: Unit) -> Place:
+        return Place(unit.path, unit.index)
+
+    def _who(self, place: Place) -> Who:
+        return Who(*place)
+
+    def _before(self, place: Place) -> Iterator[Place]:
+        return (Place(path, place.number) for path in self._upstream[place.lane])
+
+    def _rest(self, now: int) -> Sequence[int]:
+        return self._indices[bisect(self._indices, now) :]
+
+    def _meta(self, lane: str, made: Made) -> dict[str, object]:
+        return meta_of(self._session, made.one) if made.one else {"path": lane}
+
+    def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
+        super()._report(lane, made, [number for number in numbers if number in made.attempts], committed)
+        plain = [number for number in numbers if number not in made.attempts]
+        if plain:
+            times, places = repeat(time.time(), len(plain)), map(committed.places.__getitem__, plain)
+            found = committed.references.take(places)
+            self._session.emit(Several(lane, states.SUCCESS, self._session.worker, plain, times, found))
+
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
+        for lane in self._lanes:
+            news: list[str] = []
+            if time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
+                news = job.store.keys(f"{job.run_id}/{lane}[")
+                looked[lane] = time.monotonic()
+            for key in news:
+                path, _, generation = split_key(key.partition("/")[2])
+                if path == lane and generation == job.generation and key not in seen.setdefault(lane, {}):
+                    seen[lane][key] = job.store.find_many(key) or {}
+            for chunk in seen.get(lane, {}).values():
+                for number in chunk.keys() & numbers:
+                    self._take(Place(lane, number), chunk[number])
+
+
 def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> Batch:
     """Run some children of a group, index by index through all its stages; commit them in chunks."""
     started = time.perf_counter()
     group = session.group(call.group)
     picked = [resolve(pick, sources) for pick in call.picks]
-    chunk = Chunk(session, group, call.indices)
-    outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in group.stages}
+    chunk = MapChunk(session, group, call)
+    stages = [_Stage(session, call, stage, number, picked) for number, stage in enumerate(group.stages)]
     for position, index in enumerate(call.indices):
+        if not chunk.begin(index):
+            for stage in stages:
+                stage.outcomes.append(DEFERRED_OUTCOME)
+            continue
         made: list[Outcome] = []
-        outcome: object
-        for number, stage in enumerate(group.stages):
-            known = call.done.get((number, index)) if call.done else None
-            if known is not None:
-                outcome = resolve(known, sources)
-                if isinstance(outcome, Batch):  # of an earlier batch, this very child
-                    outcome = outcome.outcomes[stage.path][outcome.indices.index(index)]
-                outcome = cast(Outcome, outcome)
+        for stage in stages:
+            known = call.done.get((stage.number, index)) if call.done else None
+            if known is None:
+                outcome = run_unit(session, stage.child(position, index, made), chunk)
             else:
-                unit = _child(session, call, stage, number, index, position, picked, made)
-                outcome = run_unit(session, unit, chunk)
+                found = resolve(known, sources)
+                if isinstance(found, Batch):  # of an earlier batch, this very child
+                    found = found.outcomes[stage.path][found.indices.index(index)]
+                outcome = cast(Outcome, found)
             made.append(outcome)
-            outcomes[stage.path].append(outcome)
+            stage.outcomes.append(outcome)
         chunk.step(index)
     chunk.close()
     session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
-    return Batch(call.indices, outcomes)
+    return Batch(call.indices, {stage.path: stage.outcomes for stage in stages})
 
 
-def _child(
-    session: Session,
-    call: BatchCall,
-    stage: Stage,
-    number: int,
-    index: int,
-    position: int,
-    picked: Sequence[object],
-    made: Sequence[Outcome],
-) -> Unit:
-    """One child of a map, with its own upstreams and items."""
-    upstream: list[Outcome | list[Outcome]] = []
-    for place in stage.upstream:
-        if isinstance(place, int):
-            upstream.append(made[place])
-        else:
-            found = picked[place[0]]
-            if isinstance(found, dict):
-                found = found.get(index, DEFERRED_OUTCOME)
-            upstream.append(cast("Outcome | list[Outcome]", found))
-    attempt, base = (call.attempts or {}).get((number, index), (0, 0))
-    given = (call.resumed or {}).get((number, index))
-    unit = Unit(
-        definition=session.definition(stage.definition),
-        path=stage.path,
-        index=index,
-        args=stage.args,
-        kwargs=stage.kwargs,
-        upstream=upstream,
-        attempt=attempt,
-        base=base,
-        resumed=given is not None,
-        answers=given or (),
-    )
-    columns = call.columns.get(number)
-    if columns:
+class _Stage:
+    """One mapped node of a group, in one batch: all that its children share is looked up once.
 
-        def item(value: object) -> object:
-            if not isinstance(value, Item):
-                return value
-            column = columns[value.place]
-            if isinstance(column, Held):
-                held = cast("Sequence[Sequence[object]]", cast(Outcome, picked[column.place]).value)
-                return held[column.column][index]
-            return replace(column[position], Pointer, pointed) if call.pointed else column[position]
+    State: `outcomes`, of the children so far; `_args` and `_kwargs`, each argument's values by position.
+    """
+
+    def __init__(self, session: Session, call: BatchCall, stage: Stage, number: int, picked: Sequence[object]) -> None:
+        self.path, self.number = stage.path, number
+        self.outcomes: list[Outcome] = []
+        self._call, self._picked, self._upstream = call, picked, stage.upstream
+        self._definition = session.definition(stage.definition)
+        columns = [self._items(column) for column in call.columns.get(number, ())]
+        width = len(call.indices)
+
+        def by_position(value: object) -> Sequence[object]:
+            return columns[value.place] if isinstance(value, Item) else [value] * width
+
+        self._args = [by_position(value) for value in stage.args]
+        self._kwargs = [(name, by_position(value)) for name, value in stage.kwargs.items()]
+
+    def _items(self, column: Column) -> Sequence[object]:
+        """A column's items by position."""
+        if not isinstance(column, Held):
+            return column
+        held = cast("Sequence[Sequence[object]]", cast(Outcome, self._picked[column.place]).value)
+        return [held[column.column][index] for index in self._call.indices]
+
+    def child(self, position: int, index: int, made: Sequence[Outcome]) -> Unit:
+        """One child, with its own upstreams and items; `made` are the outcomes of the stages before, at its index."""
+        call, who = self._call, (self.number, index)
+        upstream: list[Outcome | list[Outcome]] = [] if self._upstream else NOTHING
+        for place in self._upstream:
+            if isinstance(place, int):
+                upstream.append(made[place])
+            else:
+                found = self._picked[place[0]]
+                if isinstance(found, dict):
+                    found = found.get(index, DEFERRED_OUTCOME)
+                upstream.append(cast("Outcome | list[Outcome]", found))
+        attempt, base = call.attempts.get(who, (0, 0)) if call.attempts else (0, 0)
+        given = call.resumed.get(who) if call.resumed else None
+        args = tuple([values[position] for values in self._args])
+        kwargs = {name: values[position] for name, values in self._kwargs}
+        unit = Unit(self._definition, self.path, index, args, kwargs, upstream, attempt, base)
+        if given is not None:
+            unit.resumed, unit.answers = True, given
+        if call.pointed:
+            self._point(unit)
+        return unit
+
+    def _point(self, unit: Unit) -> None:
+        """A node's value in an item is an upstream of this child alone."""
 
         def pointed(pointer: Pointer) -> Slot:
-            # A node's value in an item: an upstream of this child alone.
-            upstream.append(cast("Outcome | list[Outcome]", picked[pointer.place]))
+            upstream.append(cast("Outcome | list[Outcome]", self._picked[pointer.place]))
             return Slot(len(upstream) - 1)
 
-        unit.args = tuple(item(value) for value in stage.args)
-        unit.kwargs = {name: item(value) for name, value in stage.kwargs.items()}
-    return unit
+        upstream = unit.upstream = [*unit.upstream]
+        unit.args = tuple(replace(value, Pointer, pointed) for value in unit.args)
+        unit.kwargs = {name: replace(value, Pointer, pointed) for name, value in unit.kwargs.items()}

@@ -1,6 +1,7 @@
 """What a task leaves in Dask for the tasks after it: a state, and the value or where it is.
 
-Outcome is one task run's; Batch is those of some children of a map; Missing stands in for a value that is not there.
+Outcome is one task run's; Batch is those of some children of a map, Bundle those of some other task runs; Missing
+stands in for a value that is not there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataflow.states import State
 
 if TYPE_CHECKING:
     from dataflow_storage import Reference
+    from dataflow_storage.references import References
 
+MEASURED = 64
 DEFERRED = "Deferred"  # not a state: this task run is not final, and what follows it passes that on
 
 
@@ -48,7 +51,7 @@ class Outcome:
         What the value counts as in cache keys, where that is not its digest: how it was made of others.
     """
 
-    __slots__ = ("message", "reference", "stands", "type", "value")
+    __slots__ = ("_place", "_reference", "message", "stands", "type", "value")
 
     def __init__(
         self,
@@ -58,7 +61,19 @@ class Outcome:
         message: str = "",
         stands: bytes | None = None,
     ) -> None:
-        self.type, self.value, self.reference, self.message, self.stands = type, value, reference, message, stands
+        self.type, self.value, self.message, self.stands = type, value, message, stands
+        self._reference: Reference | References | None = reference
+
+    @property
+    def reference(self) -> Reference | None:
+        """Where the committed copy is."""
+        found = self._reference
+        return found if found is None or isinstance(found, tuple) else found[self._place]
+
+    def refer(self, references: References, place: int) -> None:
+        """It was committed with many: its own reference is made when somebody asks."""
+        self._place = place  # first: another thread may ask meanwhile
+        self._reference = references
 
     @property
     def state(self) -> State:
@@ -76,7 +91,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         return (
-            f"Outcome({self.type}{'' if self.value is ABSENT else ', value'}{', committed' if self.reference else ''})"
+            f"Outcome({self.type}{'' if self.value is ABSENT else ', value'}{', committed' if self._reference else ''})"
         )
 
 
@@ -95,10 +110,34 @@ class Batch:
         return Batch, (self.indices, self.outcomes)
 
     def __sizeof__(self) -> int:
-        return 64 + sum(sys.getsizeof(outcome) for children in self.outcomes.values() for outcome in children)
+        return 64 + sum(map(_size_of, self.outcomes.values()))
 
     def __repr__(self) -> str:
         return f"Batch({len(self.indices)} of {', '.join(self.outcomes)})"
+
+
+def _size_of(outcomes: Sequence[Outcome]) -> int:
+    """About how many bytes: of many, some are measured, evenly spread."""
+    some = outcomes[:: max(1, len(outcomes) // MEASURED)]
+    return sum(map(sys.getsizeof, some)) * len(outcomes) // max(1, len(some))
+
+
+class Bundle:
+    """Outcomes of some task runs that are not children of a map, in the order in which they were called."""
+
+    __slots__ = ("outcomes",)
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = outcomes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Bundle, (self.outcomes,)
+
+    def __sizeof__(self) -> int:
+        return 64 + _size_of(self.outcomes)
+
+    def __repr__(self) -> str:
+        return f"Bundle({len(self.outcomes)})"
 
 
 class Missing:

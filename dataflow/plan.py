@@ -5,31 +5,33 @@ threads.
 all this: what is known is left out, the rest runs.
 
 State: `_board`, what is known of every item; `_timers`, deferred task runs with a due time; `_paused`, those that wait
-for a person; `_flying`, what is in flight by fragment; `_suspects`, task runs that may have killed their worker, each
+for a person; `_flying`, what is in flight by fragment; `_strikes`, what was lost, and may have killed its worker: each
 to run alone; `_expanded`, subflows whose nodes have joined.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from dataflow import ends, states
 from dataflow.board import Board
 from dataflow.dispatch import Dispatch, News
 from dataflow.encode import Encoder
 from dataflow.errors import TargetError
-from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, TaskEvent, label
+from dataflow.events import NO_INDEX, BatchDone, Event, Expanded, LogLine, Measured, Several, Split, TaskEvent, label
 from dataflow.graph import Graph
 from dataflow.node import Node
+from dataflow.pace import Paces
 from dataflow.sending import Flight, Sender
 from dataflow.signals import Answers
+from dataflow.strikes import Strikes
 from dataflow.wiring import return_node
-from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, follows, item_of
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, item_of
 
 NOTHING = Memory()
-MOST_STRIKES = 5  # times that a task run may be lost with others
 
 
 class Plan:
@@ -47,6 +49,10 @@ class Plan:
         Worker threads.
     memory : Memory
         What a driver before this one left.
+    batch : "auto" or int
+        How many task runs share a Dask task, where a task does not say.
+    paces : mapping
+        How long task runs take, as an earlier run `learned` it.
     """
 
     def __init__(
@@ -57,15 +63,17 @@ class Plan:
         chains: bool = False,
         slots: int = 1,
         memory: Memory = NOTHING,
+        batch: str | int = "auto",
+        paces: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self._slots = slots
         self._board = Board(graph, chains=chains, memory=memory)
         self._encoder = Encoder(run, self._board.items, self._board.parts, self._board.live)
-        self._sender = Sender(self._board, self._encoder, slots)
+        self._paces = Paces(paces)
+        self._sender = Sender(self._board, self._encoder, slots, batch, self._paces)
         self._timers: list[tuple[float, int, Owner]] = []
         self._paused: dict[tuple[str, int], Owner] = {}
         self._flying: dict[int, Flight] = {}
-        self._suspects: deque[Owner] = deque()
+        self._strikes = Strikes(self._board)
         self._expanded: set[tuple[str, int]] = set()
         self._sequence = 0
 
@@ -77,10 +85,10 @@ class Plan:
         fragment = None
         # A suspect goes when nothing else is in flight, and nothing goes beside it.
         alone = any(flight.alone for flight in self._flying.values())
-        if not alone and not (self._suspects and self._flying):
+        if not alone and not (self._strikes.suspects and self._flying):
             self._sequence += 1
             flight = Flight()
-            fragment = self._sender.fragment(self._sequence, flight, self._suspects)
+            fragment = self._sender.fragment(self._sequence, flight, self._strikes.suspects)
             if fragment is not None:
                 self._flying[fragment.id] = flight
         shipments, self._encoder.shipments = self._encoder.shipments, {}
@@ -103,10 +111,15 @@ class Plan:
         if isinstance(event, BatchDone):
             self._batch_done(event)
             return
+        if isinstance(event, Split):
+            self._split(event)
+            return
         item = self._board.by_path.get(event.path)
         if item is None or item.status == DONE:
             return
-        if isinstance(event, Measured):
+        if isinstance(event, Several):
+            self._fold_children(_as_group(item), event)
+        elif isinstance(event, Measured):
             if isinstance(item, Group) and item.width is None:
                 # Maybe not the last that was sent: another upstream was put off while this one measured.
                 item.measure_key = event.key
@@ -126,7 +139,7 @@ class Plan:
         item.attempt = max(item.attempt, event.attempt)
         item.failed += event.type == states.RETRYING
         if event.type in states.FINAL:
-            self._board.finish(item, Known(event.type, event.message, event.reference, item.key))
+            self._board.finish(item, Known(event.type, event.message, event.reference, item.key, number=item.number))
         elif event.type == states.PAUSED or (event.type == states.RETRYING and event.due is not None):
             self._board.put_back(item, HELD)
             self._defer(item, event)
@@ -151,6 +164,14 @@ class Plan:
             group.holding[index] = event.due
             if event.type == states.PAUSED:
                 self._paused[group.part(event.path).node.path, index] = (group, index)
+
+    def _fold_children(self, group: Group, event: Several) -> None:
+        """Children began, or succeeded, in their first attempt."""
+        if event.references is not None and group.width is not None:
+            part = group.part(event.path)
+            for index, known in group.ended(event.type, event.indices, event.references):
+                self._board.learn_child(group, part, index, known)
+            self._board.settle(group)
 
     def _defer(self, item: Single, event: TaskEvent) -> None:
         if event.due is None:
@@ -219,11 +240,27 @@ class Plan:
     def _batch_done(self, event: BatchDone) -> None:
         group = next((g for f in self._flying.values() if (g := f.groups.get(event.key)) is not None), None)
         if group is None or event.key not in group.batches:
+            self._sender.bundle_done(event.key, event.seconds)
             return
         indices = group.batches.pop(event.key)
-        group.learn(event.seconds, len(indices), self._slots)
+        self._sender.batch_done(group, event.seconds, len(indices))
         group.passed_on = any(group.place[index] == FLYING and index not in group.holding for index in indices)
         self._take_back(group, indices)
+
+    def _split(self, event: Split) -> None:
+        """A Dask task gave up a part of what it was to run, which goes again."""
+        for flight in self._flying.values():
+            group = flight.groups.get(event.key)
+            if group is not None and event.key in group.batches:
+                indices, given_up = group.batches[event.key], frozenset(event.numbers)
+                group.batches[event.key] = [index for index in indices if index not in given_up]
+                self._take_back(group, [index for index in indices if index in given_up])
+            singles = flight.singles.get(event.key)
+            for item in [singles[number] for number in event.numbers] if singles else ():
+                if item.status == FLYING and item.key == event.key:
+                    self._board.put_back(item, WAITING)
+                    self._board.candidates.append(item)
+        self._sender.bundle_split(event.key, event.numbers)
 
     def _take_back(self, group: Group, indices: Sequence[int]) -> None:
         """What of a batch did not end waits for its time, or is to go again."""
@@ -277,17 +314,18 @@ class Plan:
         """Dask is through with a fragment. Whether everything in it is accounted for."""
         flight = self._flying.get(fragment)
         if flight is not None and not any(self._missing(flight)):
-            del self._flying[fragment]
+            self.forget(fragment)
         return fragment not in self._flying
 
     def forget(self, fragment: int) -> None:
-        """A fragment that was cancelled: nothing more is expected of it."""
-        self._flying.pop(fragment, None)
+        """A fragment of which nothing more is expected."""
+        flight = self._flying.pop(fragment, None)
+        for key in flight.singles if flight else ():
+            self._sender.bundle_done(key)
 
     def _missing(self, flight: Flight) -> Iterator[tuple[str, Item]]:
-        for key, single in flight.singles.items():
-            if single.status == FLYING and single.key == key:
-                yield key, single
+        for key, singles in flight.singles.items():
+            yield from ((key, single) for single in singles if single.status == FLYING and single.key == key)
         for key, group in flight.groups.items():
             if key in group.batches or (key == group.measure_key and group.width is None and group.status != DONE):
                 yield key, group
@@ -304,60 +342,30 @@ class Plan:
         reason : str
             For a task run that is lost again and again.
         """
-        flight = self._flying.pop(fragment, None)
+        flight = self._flying.get(fragment)
         if flight is None:
             return
+        self.forget(fragment)
         for key, item in list(self._missing(flight)):
             why = blamed.get(key)
             if isinstance(item, Single):
-                item.strikes += 1
-                self._board.put_back(item, WAITING)
-                if flight.alone or item.strikes > MOST_STRIKES:
-                    self._crash(item, why or reason)
-                elif why is not None:
-                    item.suspect = True
-                    self._suspects.append(item)
-                else:
-                    self._board.candidates.append(item)
-            else:
-                self._audit_group(_as_group(item), key, why, reason, alone=flight.alone)
-
-    def _audit_group(self, group: Group, key: str, why: str | None, reason: str, *, alone: bool) -> None:
-        if key == group.measure_key:
-            group.measuring = False
-            group.attempt += 1
-            if group.attempt > MOST_STRIKES:
-                self._board.end_whole(group, Known(states.CRASHED, why or reason))
-            self._board.candidates.append(group)
-            return
-        if key not in group.batches:
-            return  # a measuring that went with its upstream, and was put back with it
-        indices = group.batches.pop(key)
-        open_ = [index for index in indices if group.place[index] == FLYING]
-        self._take_back(group, indices)
-        for index in open_:
-            group.strikes[index] = group.strikes.get(index, 0) + 1
-            if alone or group.strikes[index] > MOST_STRIKES:
-                self._crash((group, index), why or reason)
-            elif why is not None:
-                group.suspects.add(index)
-                self._suspects.append((group, index))
-
-    def _crash(self, owner: Owner, reason: str) -> None:
-        end = Known(states.CRASHED, reason)
-        if isinstance(owner, Single):
-            self._board.note(owner.node.path, NO_INDEX, end)
-            self._board.finish(owner, end)
-            return
-        group, index = owner
-        for part in group.parts:
-            if part.known[index] is None:
-                self._board.note(part.node.path, index, end)
-                self._board.learn_child(group, part, index, end)
-                end = follows(end)
-        self._board.settle(group)
+                self._strikes.single(item, why, reason, alone=flight.alone)
+                continue
+            group = _as_group(item)
+            if key == group.measure_key:
+                self._strikes.measuring(group, why or reason)
+            elif key in group.batches:  # else a measuring that went with its upstream, and was put back with it
+                indices = group.batches.pop(key)
+                lost = [index for index in indices if group.place[index] == FLYING]
+                self._take_back(group, indices)
+                self._strikes.children(group, lost, why, reason, alone=flight.alone)
 
     # Looking ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def learned(self) -> Mapping[str, float]:
+        """How long task runs take, for the next run."""
+        return self._paces.learned()
 
     @property
     def is_done(self) -> bool:
@@ -367,7 +375,7 @@ class Plan:
     @property
     def is_stuck(self) -> bool:
         """Something is not done, and nothing will ever happen: a defect of ours."""
-        waits = self._flying or self._timers or self._suspects or self._paused or self._board.candidates
+        waits = self._flying or self._timers or self._strikes.suspects or self._paused or not self._sender.is_empty
         return not waits and not self.is_done
 
     @property
@@ -383,7 +391,7 @@ class Plan:
     @property
     def is_paused(self) -> bool:
         """Nothing can go on until a person says so."""
-        suspects = any(item_of(owner).is_ready for owner in self._suspects)
+        suspects = any(item_of(owner).is_ready for owner in self._strikes.suspects)
         return bool(self._paused) and not self._flying and not self._timers and not suspects
 
     def is_live(self, key: str | None) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TypeGuard, TypeVar
 
 from dataflow import states
-from dataflow.calls import Unit
 from dataflow.events import AWAY, LogLine, TaskEvent
 from dataflow.outcome import DEFERRED_OUTCOME, Outcome
 from dataflow.patience import patiently
@@ -61,20 +60,13 @@ def is_away(error: object, session: Session) -> TypeGuard[StoreUnavailable]:
     return session.job.reached and isinstance(error, StoreUnavailable) and error.transient
 
 
-def put_by(session: Session, unit: Unit, error: StoreUnavailable) -> Outcome:
+def put_by(session: Session, path: str, index: int, attempt: int, error: StoreUnavailable) -> Outcome:
     """The task run waits until somebody resumes the run."""
     if session.is_wanted():
         message = f"{error.url} cannot be reached: {error.reason}"
         session.emit(
             TaskEvent(
-                unit.path,
-                unit.index,
-                states.PAUSED,
-                time.time(),
-                unit.attempt,
-                message,
-                {AWAY: error.url},
-                worker=session.worker,
+                path, index, states.PAUSED, time.time(), attempt, message, {AWAY: error.url}, worker=session.worker
             ),
             urgent=True,
         )

@@ -12,21 +12,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from dataflow import states
-from dataflow.events import NO_INDEX, Event, LogLine, TaskEvent, label
+from dataflow.events import NO_INDEX, Event, LogLine, Several, TaskEvent, label
 from dataflow.node import Node
-from dataflow_storage.rows import Batch
+from dataflow.spans import Spans, columns
+from dataflow_storage.rows import Batch, Columns
 
 logger = logging.getLogger(__name__)
 Row = dict[str, object]
+NONE: Mapping[int, str] = {}
 
 
 class Recorder:
     """Gathers rows."""
 
     def __init__(self) -> None:
-        self._current: dict[tuple[str, int], str] = {}
+        self._current: dict[str, dict[int, str]] = {}
         self._listed: set[str] = set()
         self._widths: dict[str, int] = {}
         self.ended = 0
@@ -36,9 +39,10 @@ class Recorder:
     def _clear(self) -> None:
         self._run: Row | None = None
         self._nodes: list[Row] = []
-        self._task_runs: dict[tuple[str, int], Row] = {}
-        self._transitions: list[Row] = []
+        self._task_runs: dict[str, dict[int, Row]] = {}
+        self._transitions: list[Row | Columns] = []
         self._attempts: dict[tuple[str, int, int], Row] = {}
+        self._spans = Spans()
         self._logs: list[Row] = []
         self._counts: Counter[tuple[str, str]] = Counter()
         self._hooks: list[Row] = []
@@ -47,7 +51,7 @@ class Recorder:
 
     def state_of(self, path: str, index: int) -> str:
         """The state's name that a task run is in."""
-        return self._current.get((path, index), states.PENDING)
+        return self._current.get(path, NONE).get(index, states.PENDING)
 
     def add_nodes(self, nodes: Sequence[Node], start: int) -> None:
         """Nodes joined the graph."""
@@ -72,7 +76,7 @@ class Recorder:
                 }
             )
             # What was found committed is told, and counted, before the subflow that it is in has joined again.
-            told = not node.mapped and (node.path, NO_INDEX) in self._current
+            told = not node.mapped and NO_INDEX in self._current.get(node.path, NONE)
             width = node.width if node.mapped else 1 - told
             if width is not None and node.path not in self._listed:
                 self._counts[node.path, states.PENDING] += width
@@ -83,7 +87,7 @@ class Recorder:
         self.size += 1
         self._nodes.append({"path": path, "width": width})
         # In an earlier life of the run, the map may have ended before it had children: its children stand for it now.
-        whole = self._current.pop((path, NO_INDEX), None)
+        whole = self._current.get(path, {}).pop(NO_INDEX, None)
         if whole is not None:
             self._counts[path, whole] -= 1
             self._listed.discard(path)
@@ -112,7 +116,34 @@ class Recorder:
                 }
             )
             return True
+        if isinstance(event, Several):
+            return self._add_several(event) or sum(map(self._add_state, event.each())) > 0
         return self._add_state(event) if isinstance(event, TaskEvent) else True
+
+    def _add_several(self, event: Several) -> bool:
+        """Record children that begin or succeed together. False, and nothing is recorded, where they are not alike."""
+        path, entered = event.path, dict.fromkeys(event.indices, event.type)
+        current = self._current.setdefault(path, {})
+        befores = {state or states.PENDING for state in set(map(current.get, entered))}
+        if len(befores) != 1 or len(entered) < len(event):
+            return False
+        [before] = befores
+        if event.type not in states.TASK_TRANSITIONS[before]:
+            return False
+        if not entered.keys().isdisjoint(self._task_runs.get(path, NONE)):  # rows of their own: these are written later
+            return False
+        self.size += 2 * len(entered)
+        current.update(entered)
+        self._counts[path, event.type] += len(entered)
+        self._counts[path, before] -= len(entered)
+        if event.type == states.RUNNING:
+            self._spans.begin(event)
+        else:
+            self.ended += len(entered)
+            self._spans.end(event)
+        shared = {"path": path, "state": event.type, "message": "", "attempt": 1}
+        self._transitions.append(columns(shared, {"idx": event.indices, "time": event.times}))
+        return True
 
     def _add_state(self, event: TaskEvent) -> bool:
         who = event.path, event.index
@@ -122,15 +153,17 @@ class Recorder:
                 if self.state_of(event.path, index) not in states.FINAL:
                     added = self._add_state(event._replace(index=index)) or added
             return added
-        before = self._current.get(who, states.PENDING)
+        current = self._current.setdefault(event.path, {})
+        before = current.get(event.index, states.PENDING)
         if event.type not in states.TASK_TRANSITIONS[before]:
             if not (before in states.FINAL or event.type == before):
                 logger.warning("%s: %s cannot follow %s; not recorded", label(*who), event.type, before)
             return False
         self.size += 2
-        self._current[who] = event.type
+        current[event.index] = event.type
         self.ended += event.type in states.FINAL
-        row = self._task_runs.setdefault(who, {"path": event.path, "idx": event.index})
+        rows = self._task_runs.setdefault(event.path, {})
+        row = rows.setdefault(event.index, {"path": event.path, "idx": event.index})
         row.update(state=event.type, message=event.message, time=event.time)
         if event.attempt:
             row["attempt"] = event.attempt
@@ -197,7 +230,8 @@ class Recorder:
 
     def know(self, recorded: Mapping[tuple[str, int], str], listed: Iterable[str], widths: Mapping[str, int]) -> None:
         """What is on record already: the state's name of each task run, nodes whose task runs are counted, widths."""
-        self._current.update(recorded)
+        for (path, index), state in recorded.items():
+            self._current.setdefault(path, {})[index] = state
         self._listed.update(listed)
         self._widths.update(widths)
 
@@ -221,9 +255,9 @@ class Recorder:
         batch = Batch(
             run=self._run,
             nodes=self._nodes,
-            task_runs=list(self._task_runs.values()),
+            task_runs=[*self._spans.task_runs(), *chain.from_iterable(map(dict.values, self._task_runs.values()))],
             transitions=self._transitions,
-            attempts=list(self._attempts.values()),
+            attempts=[*self._spans.attempts(), *self._attempts.values()],
             logs=self._logs,
             counts={key: n for key, n in self._counts.items() if n},
             hooks=self._hooks,

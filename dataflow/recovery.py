@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from dataflow import orders, settings, states
+from dataflow.bundled import read_bundle
 from dataflow.events import NO_INDEX, label
 from dataflow.owners import is_gone, owner
 from dataflow.patience import patiently
-from dataflow.result_keys import split_key, wanted_generation
+from dataflow.result_keys import is_bundle, split_key, wanted_generation
 from dataflow.signals import Answers
 from dataflow.works import Known, Memory, Who
 from dataflow_storage import Reference, ResultStore, RunStore
@@ -217,6 +218,11 @@ def _committed(
     """
     for key in results.keys(f"{run_id}/"):
         path, index, generation = split_key(key.partition("/")[2])
+        if is_bundle(path):
+            for one, reference in read_bundle(results, key).items():
+                if (one, NO_INDEX) not in known and generation >= wanted_generation(anew, one, NO_INDEX):
+                    yield (one, NO_INDEX), Known(states.SUCCESS, "committed before", reference)
+            continue
         chunk = results.find_many(key) if index != NO_INDEX else None
         if chunk is not None:
             for each, reference in chunk.items():

@@ -1,12 +1,14 @@
 """Where a task run's result lies below its run: its label, and from the second generation on a mark of that.
 
 A run that is retried from a task that had succeeded begins a new generation; what that commits lies beside the rest.
+What several task runs of a bundle commit as one object lies under the bundle's name: their paths stand in its meta.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dataflow.events import NO_INDEX, label
 
@@ -33,6 +35,20 @@ def split_key(key: str) -> tuple[str, int, int]:
     assert found is not None
     index = NO_INDEX if found["index"] is None else int(found["index"])
     return found["path"], index, int(found["generation"] or 0)
+
+
+def bundle_name(paths: Sequence[str]) -> str:
+    """What stands for a path in the keys of a bundle: the same task runs in the same order have the same.
+
+    >>> bundle_name(["load", "load-2"]), is_bundle(bundle_name(["load"])), is_bundle("load")
+    ('load[+33eca14bb5]', True, False)
+    """
+    return f"{paths[0]}[+{hashlib.sha256(chr(0).join(paths).encode()).hexdigest()[:10]}]"
+
+
+def is_bundle(path: str) -> bool:
+    """Whether what `split_key` gave as a path is a bundle's name."""
+    return path.endswith("]") and "[+" in path
 
 
 def wanted_generation(anew: Mapping[str, int], path: str, index: int) -> int:

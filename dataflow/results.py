@@ -14,6 +14,7 @@ from typing import Protocol
 from dataflow import cached, keys, states
 from dataflow.binding import bind
 from dataflow.body import Raised
+from dataflow.bundled import read_bundle
 from dataflow.calls import Unit
 from dataflow.definition import Definition
 from dataflow.errors import CacheError, ValueTooLocal
@@ -22,8 +23,9 @@ from dataflow.failure import describe, one_line
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
 from dataflow.reaching import reach
-from dataflow.result_keys import join_key, wanted_generation
-from dataflow.session import Job, Session
+from dataflow.result_keys import is_bundle, join_key, split_key, wanted_generation
+from dataflow.session import LOOK_SECONDS, Job, Session
+from dataflow_storage import Reference
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +92,7 @@ class SingleCommitter:
             return look_at_target(self._session, unit)
         if not policy.persist:
             return None
-        reference = self._session.job.store.find(result_key(self._session.job, unit))
-        if reference is None:
-            return find_cached(self._session, unit, alone=True)
-        outcome = Outcome(states.SUCCESS, reference=reference, message="committed before")
-        report(self._session, unit, outcome)
-        return outcome
+        return find_own(self._session, unit) or find_cached(self._session, unit, alone=True)
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         try:
@@ -112,6 +109,30 @@ class SingleCommitter:
     def refusal(self, unit: Unit) -> Raised:
         assert self._refused is not None
         return self._refused
+
+
+def find_own(session: Session, unit: Unit) -> Outcome | None:
+    """The outcome of this very task run, where it was committed before: alone, or in a bundle of an earlier driver."""
+    reference = session.job.store.find(result_key(session.job, unit))
+    if reference is None and session.job.taken_up:
+        reference = _find_bundled(session, unit.path)
+    if reference is None:
+        return None
+    outcome = Outcome(states.SUCCESS, reference=reference, message="committed before")
+    report(session, unit, outcome)
+    return outcome
+
+
+def _find_bundled(session: Session, path: str) -> Reference | None:
+    job, seen = session.job, session.chunks.setdefault("", {})
+    if time.monotonic() - session.looked.get("", -LOOK_SECONDS) >= LOOK_SECONDS:
+        for key in job.store.keys(f"{job.run_id}/"):
+            lane, _, generation = split_key(key.partition("/")[2])
+            if is_bundle(lane) and generation == job.generation and key not in seen:
+                seen[key] = {}
+                session.bundled.update(read_bundle(job.store, key))
+        session.looked[""] = time.monotonic()
+    return session.bundled.get(path)
 
 
 def find_cached(session: Session, unit: Unit, *, alone: bool = False) -> Outcome | None:

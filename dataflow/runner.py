@@ -7,48 +7,36 @@ into Dask, whatever the body does.
 
 from __future__ import annotations
 
-from typing import cast
-
-from dataflow.calls import BatchCall, Call, Unit
-from dataflow.events import NO_INDEX
-from dataflow.maps import measure, resolve, run_batch
-from dataflow.outcome import Batch, Outcome
+from dataflow.bundles import as_unit, run_bundle
+from dataflow.calls import BatchCall, BundleCall, Call
+from dataflow.maps import measure, run_batch
+from dataflow.outcome import Batch, Bundle, Outcome
 from dataflow.results import SingleCommitter
 from dataflow.session import attach
 from dataflow.unit import run_unit
 
 
-def run_task(call: Call | BatchCall, *sources: object) -> Outcome | Batch:
-    """Run a call: one task run, some children of a group of maps, or the measuring of a map.
+def run_task(call: Call | BatchCall | BundleCall, *sources: object) -> Outcome | Batch | Bundle:
+    """Run a call: one task run or some of them, some children of a group of maps, or the measuring of a map.
 
     Parameters
     ----------
-    call : Call or BatchCall
+    call : Call, BatchCall or BundleCall
         What to run.
-    *sources : Outcome or Batch
+    *sources : Outcome, Batch or Bundle
         What its Dask dependencies returned.
 
     Returns
     -------
-    Outcome or Batch
+    Outcome, Batch or Bundle
         For the tasks that depend on it.
     """
     session = attach(call.run)
     if isinstance(call, BatchCall):
         return run_batch(session, call, sources)
-    upstream = list(sources) if call.picks is None else [resolve(pick, sources) for pick in call.picks]
-    unit = Unit(
-        definition=session.definition(call.definition),
-        path=call.path,
-        index=NO_INDEX,
-        args=call.args,
-        kwargs=call.kwargs or {},
-        upstream=cast("list[Outcome | list[Outcome]]", upstream),
-        attempt=call.attempt,
-        base=call.base,
-        resumed=call.resumed,
-        answers=call.answers,
-    )
+    if isinstance(call, BundleCall):
+        return run_bundle(session, call, sources)
+    unit = as_unit(session, call, sources, [])
     if call.kind == "measure":
         return measure(session, unit)
     return run_unit(session, unit, SingleCommitter(session))

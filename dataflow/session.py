@@ -24,14 +24,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 from dataflow import capture
 from dataflow.calls import Group
 from dataflow.definition import Definition
-from dataflow.events import Event, Packed
+from dataflow.events import NO_INDEX, Event, Packed, Several, TaskEvent
 from dataflow.graph import Graph
+from dataflow.states import RUNNING
+from dataflow.ticking import Ticker
 
 if TYPE_CHECKING:
     from dataflow_storage import CacheIndex, Reference, ResultStore
 
 FLUSH_SECONDS = 0.05
 FLUSH_EVENTS = 1000
+LOOK_SECONDS = 1.0  # between two looks for what an earlier driver's bodies may still commit
 
 
 class Channel(Protocol):
@@ -40,6 +43,8 @@ class Channel(Protocol):
     def send(self, payload: object) -> None: ...
 
     def is_open(self) -> bool: ...
+
+    def is_cancelled(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -134,14 +139,19 @@ class Session:
         # An inline driver may ask for a flush while it takes in what a flush sends.
         self._lock = threading.RLock()
         self._buffer: list[Event] = []
+        # Of the buffer, by path and thread: what begins next is put there.
+        self._begun: dict[tuple[str, int], Several] = {}
+        self._size = 0
         self._flusher: threading.Thread | None = None
         self._named: dict[int, tuple[str, Definition]] = {}
         self._unsent: dict[str, bytes] = {}
         self._definitions: dict[str, Definition] = {}
         self._groups: dict[str, Group] = {}
-        # Chunks of maps that an earlier driver began, by path and key; and when they were looked for.
+        # Chunks that an earlier driver began, by lane and key; and when they were looked for.
         self.chunks: dict[str, dict[str, Mapping[int, Reference]]] = {}
         self.looked: dict[str, float] = {}
+        self.bundled: dict[str, Reference] = {}  # what bundles among them hold, by path
+        self.ticker = Ticker()
         self.gave_up = -math.inf  # when the result store was last waited for in vain
         self.held: set[str] = set()  # objects of other runs that were seen to be there: each may have many results
 
@@ -175,6 +185,10 @@ class Session:
         """Whether anybody still waits for what bodies make."""
         return not self.job.control.aborted if self.is_local else self.job.channel.is_open()
 
+    def is_cancelled(self) -> bool:
+        """Whether nothing more must start in the Dask task that asks."""
+        return self.job.control.cancelled if self.is_local else self.job.channel.is_cancelled()
+
     def may_commit(self) -> bool:
         """Whether what a body made still counts: the run is its driver's, and was not stopped.
 
@@ -182,7 +196,7 @@ class Session:
         that was suspended must not commit what another driver makes again.
         """
         control = self.job.control
-        while self.is_local and time.time() >= control.until and not control.aborted:
+        while time.time() >= control.until and not control.aborted and self.is_local:
             time.sleep(FLUSH_SECONDS / 5)
         return self.is_wanted()
 
@@ -211,12 +225,36 @@ class Session:
     def emit(self, event: Event, *, urgent: bool = False) -> None:
         """Send an event to the driver: soon, or now where the driver must act on it."""
         with self._lock:
-            self._buffer.append(event)
-            if self._flusher is None:
-                self._flusher = threading.Thread(target=self._flush_often, name="dataflow-events", daemon=True)
-                self._flusher.start()
-            if urgent or len(self._buffer) >= FLUSH_EVENTS:
+            if type(event) is TaskEvent:
+                self._begun.clear()  # what a task run enters after this must not be told before
+            self._append(event)
+            self._size += 1
+            if urgent or self._size >= FLUSH_EVENTS:
                 self._send()
+
+    def begin(self, path: str, index: int, attempt: int) -> None:
+        """Tell the driver that a body begins; as one event for many children."""
+        now = time.time()
+        if attempt > 1 or index == NO_INDEX:
+            self.emit(TaskEvent(path, index, RUNNING, now, attempt, worker=self.worker))
+            return
+        who = path, threading.get_ident()
+        with self._lock:
+            begun = self._begun.get(who)
+            if begun is None:
+                begun = self._begun[who] = Several(path, RUNNING, self.worker)
+                self._append(begun)
+            begun.indices.append(index)
+            begun.times.append(now)
+            self._size += 1
+            if self._size >= FLUSH_EVENTS:
+                self._send()
+
+    def _append(self, event: Event) -> None:
+        self._buffer.append(event)
+        if self._flusher is None:
+            self._flusher = threading.Thread(target=self._flush_often, name="dataflow-events", daemon=True)
+            self._flusher.start()
 
     def flush(self) -> None:
         """Send what is buffered."""
@@ -227,6 +265,8 @@ class Session:
         # Under the lock: two senders would mix the order of one task's lines.
         if self._buffer:
             events, self._buffer = self._buffer, []
+            self._begun.clear()
+            self._size = 0
             self.job.channel.send(events)
 
     def _flush_often(self) -> None:

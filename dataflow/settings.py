@@ -56,6 +56,20 @@ def get(name: str) -> object:
     return value
 
 
+def batch() -> str | int:
+    """How many task runs share a Dask task, where a task does not say.
+
+    Raises
+    ------
+    ValueError
+        The setting is neither "auto" nor a number.
+    """
+    told = get("tasks.batch")
+    if told == "auto" or (isinstance(told, int) and told >= 1):
+        return told
+    raise ValueError(f"dataflow.tasks.batch is {told!r}: give 'auto', or a whole number, at least 1")
+
+
 def home() -> Path:
     """The folder where runs and results rest unless settings say otherwise."""
     told = os.environ.get("DATAFLOW_HOME") or get("home")

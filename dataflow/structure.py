@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-_LEAVES = frozenset({int, float, str, bytes, bool, complex, type(None)})
+LEAVES = frozenset({int, float, str, bytes, bool, complex, type(None)})
+"""Types of which it is plain that nothing is in them."""
 
 
 def find(value: object, kind: type[T]) -> Iterator[T]:
@@ -19,14 +20,14 @@ def find(value: object, kind: type[T]) -> Iterator[T]:
     """
     if isinstance(value, kind):
         yield value
-    elif type(value) in _LEAVES:
+    elif type(value) in LEAVES:
         return
     elif isinstance(value, dict):
         for item in value.values():
             yield from find(item, kind)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            if type(item) not in _LEAVES or isinstance(item, kind):
+            if type(item) not in LEAVES or isinstance(item, kind):
                 yield from find(item, kind)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
@@ -41,7 +42,7 @@ def replace(value: object, kind: type[T], new: Callable[[T], object]) -> object:
     """
     if isinstance(value, kind):
         return new(value)
-    if type(value) in _LEAVES:
+    if type(value) in LEAVES:
         return value
     if isinstance(value, dict):
         made = {key: replace(item, kind, new) for key, item in value.items()}

@@ -302,7 +302,8 @@ def task(fn: Callable[P, R] | None = None, /, **options: object) -> Task[P, R] |
     resources, priority, workers : optional
         Handed to Dask.
     batch : "auto", False or int
-        How many children of a map share one Dask task.
+        How many children of a map, or calls that nothing tells apart, share one Dask task; False: none does, nor in a
+        chain.
     outputs : int
         Number of return values, so that `a, b = t()` works (from `-> tuple[A, B]`).
     log_prints : bool

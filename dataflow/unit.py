@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from dataflow import cached, states
 from dataflow.binding import bind
 from dataflow.body import Raised, call_body
 from dataflow.calls import Unit
-from dataflow.context import Context
 from dataflow.definition import Policy
-from dataflow.events import NO_INDEX, Expanded, TaskEvent
+from dataflow.events import Expanded, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.graph import Graph
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Outcome
@@ -28,13 +26,12 @@ EMPTY_MAP = Outcome(states.SUCCESS)
 
 def run_unit(session: Session, unit: Unit, committer: Committer) -> Outcome:
     """Take one task run from its upstreams' outcomes to its own."""
-    upstream = flat(unit)
-    return (
-        pass_on(upstream)
-        or skip(session, unit)
-        or refuse(session, unit, upstream)
-        or _found_or_made(session, unit, committer)
-    )
+    if unit.upstream:
+        upstream = flat(unit)
+        stopped = pass_on(upstream) or skip(session, unit) or refuse(session, unit, upstream)
+    else:
+        stopped = _ask(session, unit)
+    return stopped or _found_or_made(session, unit, committer)
 
 
 def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcome:
@@ -45,7 +42,7 @@ def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcom
                 found = reach(session, unit.path, unit.index, unit.attempt, lambda: committer.find(unit))
             except Exception as error:
                 if is_away(error, session):
-                    return put_by(session, unit, error)
+                    return put_by(session, unit.path, unit.index, unit.attempt, error)
                 # A storage that was never there: that is an attempt that failed.
                 unit.attempt += 1
                 failed = _after_exception(session, unit, unit.definition.policy, Raised(error, dict(describe(error))))
@@ -54,7 +51,8 @@ def _found_or_made(session: Session, unit: Unit, committer: Committer) -> Outcom
             else:
                 return found or _attempt(session, unit, committer)
     finally:
-        cached.release(session, unit)
+        if unit.claimed:
+            cached.release(session, unit)
 
 
 def flat(unit: Unit) -> list[Outcome]:
@@ -88,8 +86,6 @@ def skip(session: Session, unit: Unit) -> Outcome | None:
 
 def refuse(session: Session, unit: Unit, upstream: Sequence[Outcome]) -> Outcome | None:
     """Step 3: the trigger says no, or somebody must approve first."""
-    if not upstream:
-        return _ask(session, unit)
     trigger = unit.definition.policy.trigger
     try:
         counts = Upstreams.of(outcome.type for outcome in upstream)
@@ -118,18 +114,17 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
     policy = unit.definition.policy
     while True:
         unit.attempt += 1
-        if session.job.control.cancelled:
+        if session.is_cancelled():
             return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
-        session.emit(TaskEvent(unit.path, unit.index, states.RUNNING, time.time(), unit.attempt, worker=session.worker))
+        session.begin(unit.path, unit.index, unit.attempt)
         try:
             args, kwargs = reach(session, unit.path, unit.index, unit.attempt, lambda: bind(session, unit))
         except Exception as error:  # an upstream's result is gone, or a secret has no value
             if is_away(error, session):
-                return put_by(session, unit, error)
+                return put_by(session, unit.path, unit.index, unit.attempt, error)
             result: object = Raised(error, dict(describe(error)))
         else:
-            context = _context(session, unit, policy)
-            result = call_body(session, unit, context, args, kwargs)
+            result = call_body(session, unit, args, kwargs)
         if not session.may_commit():
             return DEFERRED_OUTCOME  # the run is not ours any more, or was stopped at once
         if not isinstance(result, Raised):
@@ -145,7 +140,7 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
                     return outcome
                 result = committer.refusal(unit)
                 if is_away(result.exception, session):
-                    return put_by(session, unit, result.exception)
+                    return put_by(session, unit.path, unit.index, unit.attempt, result.exception)
         outcome = _after_exception(session, unit, policy, result)
         if outcome is not None:
             return outcome
@@ -242,25 +237,3 @@ def _defer(
         urgent=True,
     )
     return DEFERRED_OUTCOME
-
-
-# Arguments ------------------------------------------------------------------------------------------------------------
-
-
-def _context(session: Session, unit: Unit, policy: Policy) -> Context:
-    job = session.job
-    return Context(
-        run_id=job.run_id,
-        run_name=job.run_name,
-        flow=job.flow,
-        task=unit.definition.name,
-        path=unit.path,
-        index=None if unit.index == NO_INDEX else unit.index,
-        attempt=unit.attempt,
-        parameters=job.parameters,
-        logical_time=datetime.fromtimestamp(job.logical_time, UTC),
-        deadline=None if policy.timeout is None else datetime.fromtimestamp(time.time() + policy.timeout, UTC),
-        resumed=unit.resumed,
-        answers=tuple(value for wanted, value in unit.answers if wanted),
-        answer=unit.answers[-1][1] if unit.answers else None,
-    )

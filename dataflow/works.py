@@ -15,8 +15,9 @@ from dataflow import states
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.signals import Answers
-from dataflow.structure import find
+from dataflow.structure import LEAVES, find
 from dataflow_storage import Reference
+from dataflow_storage.references import References
 
 Who = tuple[str, int]
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
@@ -35,9 +36,11 @@ class Known:
         The Dask key of the task that returned its outcome; it may have been released.
     single : bool
         Under that key lies this one outcome, not a batch.
+    number : int, optional
+        Under that key lies a bundle, and this is its task run of that number.
     """
 
-    __slots__ = ("key", "message", "reference", "single", "type")
+    __slots__ = ("_reference", "key", "message", "number", "single", "type")
 
     def __init__(
         self,
@@ -47,8 +50,15 @@ class Known:
         key: str | None = None,
         *,
         single: bool = True,
+        number: int | None = None,
     ) -> None:
-        self.type, self.message, self.reference, self.key, self.single = type, message, reference, key, single
+        self.type, self.message, self._reference = type, message, reference
+        self.key, self.single, self.number = key, single, number
+
+    @property
+    def reference(self) -> Reference | None:
+        """The committed result."""
+        return self._reference
 
     @property
     def outcome(self) -> Outcome:
@@ -57,6 +67,21 @@ class Known:
 
     def __repr__(self) -> str:
         return f"Known({self.type})"
+
+
+class KnownChild(Known):
+    """How one of many children ended that were told of together: its reference is made when somebody asks."""
+
+    __slots__ = ("_place", "_references")
+
+    def __init__(self, type: str, references: References, place: int, key: str | None) -> None:
+        self.type, self.message, self.key, self.single, self.number = type, "", key, False, None
+        self._references, self._place = references, place
+
+    @property
+    def reference(self) -> Reference:
+        """The committed result."""
+        return self._references[self._place]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +107,11 @@ class Memory:
     failures: Mapping[Who, int] = field(default_factory=dict)
     due: Mapping[Who, float | None] = field(default_factory=dict)
     resumed: Mapping[Who, Answers] = field(default_factory=dict)
+
+    @property
+    def is_of_something(self) -> bool:
+        """Whether anything is known."""
+        return bool(self.known or self.attempts or self.due or self.resumed)
 
 
 class Item:
@@ -120,8 +150,8 @@ class Item:
 class Single(Item):
     """A node that is not mapped.
 
-    State: `known` once it is final; `attempt`, `base` and `failed` count attempts: in all, up to the last retry of the
-    run, and those since that failed;
+    State: `known` once it is final; `number`, its place in the bundle that it went with, if that was one; `attempt`,
+    `base` and `failed` count attempts: in all, up to the last retry of the run, and those since that failed;
     `stands_for`, the task runs (a deferred subflow, or a child of a mapped one) that end as this one does.
     """
 
@@ -129,6 +159,7 @@ class Single(Item):
         super().__init__(order)
         self.node = node
         self.known: Known | None = None
+        self.number: int | None = None
         self.attempt = self.base = self.failed = self.strikes = 0
         self.suspect = False  # it may have killed its worker, and goes alone
         self.resumed = False
@@ -207,8 +238,6 @@ class Group(Item):
         self.strikes: dict[int, int] = {}
         self.suspects: set[int] = set()  # indices that may have killed their worker, and go alone
         self.token: str | None = None
-        self.size = 1
-        self.seconds_each: float | None = None
         self.attempt = 0
 
     @property
@@ -233,22 +262,33 @@ class Group(Item):
         for part in self.parts:
             part.known = [None] * width
 
+    def ended(self, type: str, indices: Sequence[int], references: References) -> Iterator[tuple[int, Known]]:
+        """How each child ended, of many that are told of together."""
+        for place, index in enumerate(indices):
+            yield index, KnownChild(type, references, place, self.key_of[index])
+
     def is_final(self, index: int) -> bool:
         """Whether every part has ended at an index."""
         return all(part.known[index] is not None for part in self.parts)
 
-    def next_index(self) -> int | None:
-        """Take the next index that can go, or None."""
-        while self.ready:
+    def next_indices(self, most: int) -> Sequence[int]:
+        """Take the next indices that can go, in order, at most so many."""
+        width = self.width or 0
+        end = min(self.fresh + most, width)
+        if not (self.ready or self.waits or self.suspects or any(self.place[self.fresh : end])):  # as most often
+            begin, self.fresh = self.fresh, end
+            return range(begin, end)
+        taken: set[int] = set()
+        while self.ready and len(taken) < most:
             index = self.ready.popleft()
             if self._may_go(index):
-                return index
-        while self.width is not None and self.fresh < self.width:
+                taken.add(index)
+        while self.fresh < width and len(taken) < most:
             index = self.fresh
             self.fresh += 1
             if self._may_go(index):
-                return index
-        return None
+                taken.add(index)
+        return sorted(taken)
 
     def _may_go(self, index: int) -> bool:
         return self.place[index] == WAITING and not self.waits.get(index) and index not in self.suspects
@@ -258,19 +298,9 @@ class Group(Item):
         if index < self.fresh:  # else it is come to in its turn
             self.ready.append(index)
 
-    def learn(self, seconds: float, children: int, slots: int) -> None:
-        """Adapt the batch size to how long children take: aim at 0.2 s and at least 4 batches a worker thread."""
-        each = max(seconds / children, 1e-6)
-        self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
-        most = max(1, (self.width or 1) // (4 * slots))
-        self.size = max(1, min(int(BATCH_SECONDS / self.seconds_each), self.size * 16, most))
-
     def __repr__(self) -> str:
         names = " → ".join(part.node.path for part in self.parts)
         return f"Group({names}: {'?' if self.width is None else f'{self.width - self.remaining}/{self.width}'})"
-
-
-BATCH_SECONDS = 0.2
 
 
 def nodes_in(value: object) -> list[Node]:
@@ -306,7 +336,7 @@ def pointers(group: Group) -> Iterator[tuple[int, Node]]:
     """Nodes in the items of the group's columns, with the items' index."""
     for part in group.parts:
         for _, value in part.columns:
-            if isinstance(value.value, Sequence):
+            if isinstance(value.value, Sequence) and not LEAVES.issuperset(map(type, value.value)):
                 for index, item in enumerate(value.value):
                     for node in find(item, Node):
                         yield index, node

@@ -6,10 +6,12 @@ import os
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflow import Graph, Node, flow, states, task
+from dataflow import Graph, Node, fans, flow, states, task
+from dataflow.calls import BundleCall, Call
 from dataflow.events import NO_INDEX, Expanded, TaskEvent
 from dataflow.plan import Plan
 from tests.semantics.drawing import programs
@@ -37,6 +39,13 @@ def graph_of(program: Scope) -> Graph:
     return graph
 
 
+@pytest.fixture(params=[0, fans.FEW], ids=["all-bundled", "few-alone"])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many calls of one task go each by itself."""
+    monkeypatch.setattr(fans, "FEW", request.param)
+
+
+@pytest.mark.usefixtures("few")
 @BOUNDED
 @given(programs(), DICE, st.booleans(), st.integers(1, 3))
 def test_whatever_happens_every_task_run_ends_once_and_after_what_it_needs(
@@ -45,6 +54,7 @@ def test_whatever_happens_every_task_run_ends_once_and_after_what_it_needs(
     World(graph_of(program), dice, chains=chains, slots=slots).live()
 
 
+@pytest.mark.usefixtures("few")
 @BOUNDED
 @given(programs(), DICE, st.booleans(), st.integers(1, 3))
 def test_what_is_lost_goes_again_and_costs_no_retry(
@@ -53,6 +63,7 @@ def test_what_is_lost_goes_again_and_costs_no_retry(
     World(graph_of(program), dice, chains=chains, slots=slots, troubles=3).live()
 
 
+@pytest.mark.usefixtures("few")
 @BOUNDED
 @given(programs(), DICE, st.booleans(), st.integers(0, 40))
 def test_what_had_succeeded_when_a_run_was_left_is_not_run_again(
@@ -96,13 +107,21 @@ def woven(mesh: list[tuple[bool, list[int], list[int]]], *, maps: bool = True) -
     return written.graph()
 
 
+def paths_of(call: Any) -> list[str]:
+    """The nodes that a Dask task is for."""
+    if isinstance(call, BundleCall):
+        return [one.path for one in call.calls]
+    return [call.path] if isinstance(call, Call) else ["the first batch"]
+
+
 @BOUNDED
 @given(meshes(), st.booleans())
 def test_a_static_graph_is_one_fragment(mesh: list[tuple[bool, list[int], list[int]]], chains: bool) -> None:
     plan = Plan(woven(mesh), run="r", chains=chains, slots=2)
     fragment = plan.take(0.0).fragment
     assert fragment is not None
-    assert len(fragment.tasks) == sum(2 if mapped else 1 for mapped, _, _ in mesh)
+    calls = [dask_task.args[0] for dask_task in fragment.tasks.values()]
+    assert sum(len(paths_of(call)) for call in calls) == sum(2 if mapped else 1 for mapped, _, _ in mesh)
     assert plan.take(0.0).fragment is None
 
 
@@ -129,8 +148,7 @@ def test_a_descendant_of_several_deferred_nodes_is_submitted_again_once(
             assert plan.next_due is not None
             now = plan.next_due
             continue
-        for dask_task in fragment.tasks.values():
-            path = dask_task.args[0].path
+        for path in [path for dask_task in fragment.tasks.values() for path in paths_of(dask_task.args[0])]:
             sent[path] += 1
             if by_path[path] in deferred and path in waits:
                 due = float(waits.pop(path))
@@ -159,7 +177,8 @@ def test_a_subflow_that_is_built_twice_joins_once() -> None:
         plan.fold(Expanded("sub", NO_INDEX, sub.expand(1, _path="sub")))  # type: ignore[arg-type]
     fragment = plan.take(0.0).fragment
     assert fragment is not None
-    assert [dask_task.args[0].path for dask_task in fragment.tasks.values()] == ["sub/same", "sub/same-2"]
+    paths = [path for dask_task in fragment.tasks.values() for path in paths_of(dask_task.args[0])]
+    assert paths == ["sub/same", "sub/same-2"]
 
 
 def test_what_comes_back_before_others_have_told_that_they_will_does_not_take_along_what_follows_all() -> None:

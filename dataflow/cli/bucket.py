@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataflow.bundled import by_path
 from dataflow.cli.problems import EXIT_NOT_FOUND, Refused
 from dataflow.cli.reference import CHILD
 from dataflow.errors import did_you_mean
 from dataflow.events import NO_INDEX, label
 from dataflow.places import open_results
-from dataflow.result_keys import split_key
+from dataflow.result_keys import is_bundle, split_key
 
 if TYPE_CHECKING:
     from dataflow_storage import Reference, ResultStore
+    from dataflow_storage.references import Stored
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 PREFIX = re.compile(r"[0-9a-f]{4,31}")
@@ -49,25 +51,26 @@ def listed(store: ResultStore, run: str | None = None, task: str = "") -> Iterat
     """The results of a run, or of all; of a task those whose path begins like it."""
     for run_id in (run,) if run is not None else runs_in(store):
         latest: dict[tuple[str, int], tuple[int, Kept]] = {}  # a run that was retried has made some results anew
-        for found in store.objects(f"{run_id}/{task}"):
-            path, index, generation = _who(found.key.partition("/")[2], found.items > 0)
-            flow = str(found.meta.get("flow", ""))
-            for reference in found.references:
-                item = index if reference.item is None else reference.item
+        for found in store.objects(f"{run_id}/"):
+            lane, index, generation = split_key(found.key.partition("/")[2])
+            for (path, item), reference in _within(found, lane, index):
                 before = latest.get((path, item))
-                # below zero are a chunk's own notes
-                if (reference.item is None or item >= 0) and (before is None or before[0] <= generation):
-                    kept = Kept(
-                        run=run_id, flow=flow, path=path, index=item, reference=reference, stored=found.created
-                    )  # fmt: skip
+                if path.startswith(task) and (before is None or before[0] <= generation):
+                    flow, stored = str(found.meta.get("flow", "")), found.created
+                    kept = Kept(run=run_id, flow=flow, path=path, index=item, reference=reference, stored=stored)
                     latest[path, item] = generation, kept
         yield from (kept for _, kept in latest.values())
 
 
-def _who(name: str, is_batch: bool) -> tuple[str, int, int]:
-    """The task run that a key below the run's names, of a batch its first child; and the generation."""
-    path, index, generation = split_key(name)
-    return path, 0 if is_batch and index == NO_INDEX else index, generation
+def _within(found: Stored, lane: str, index: int) -> Iterator[tuple[tuple[str, int], Reference]]:
+    """The results in an object by task run: one, children of a map, or those of a bundle."""
+    items = {each.item: each for each in found.references if each.item is not None}
+    if not items:
+        yield from (((lane, index), each) for each in found.references)
+    elif is_bundle(lane):
+        yield from (((path, NO_INDEX), each) for path, each in by_path(found.meta, items).items())
+    else:
+        yield from (((lane, item), each) for item, each in items.items() if item >= 0)  # below are a chunk's own notes
 
 
 def runs_in(store: ResultStore) -> list[str]:

@@ -248,6 +248,12 @@ class Channel(Protocol):
         worker of a cluster it is False too if the worker lost touch with the run, or never knew of it.
         """
 
+    def is_cancelled(self) -> bool:
+        """Whether the task that asks, in its own thread, was cancelled while it ran; costs little.
+
+        Only clusters know. In this process, whoever cancels can tell the tasks.
+        """
+
 
 class Executor(ABC):
     """Where fragments run.

@@ -7,6 +7,7 @@ process has started. This module imports `distributed`; only workers, and driver
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Mapping
 
 from distributed import Worker, WorkerPlugin, get_worker
@@ -68,6 +69,16 @@ class TopicChannel:
     def is_open(self) -> bool:
         """Whether a worker of this process serves the topic, or the executor was started here and is not closed."""
         return self.topic in _workers or self.topic in _sessions
+
+    def is_cancelled(self) -> bool:
+        """Whether the scheduler has told the worker that nobody waits for the task that runs in this thread."""
+        try:
+            worker = get_worker()
+        except ValueError:  # not a task's own thread
+            return False
+        key = worker.active_threads.get(threading.get_ident())
+        held = None if key is None else worker.state.tasks.get(key)
+        return key is not None and (held is None or held.state == "cancelled")
 
 
 def opened(topic: str) -> None:

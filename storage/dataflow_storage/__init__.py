@@ -19,6 +19,7 @@ from dataflow_storage.errors import (
 
 if TYPE_CHECKING:
     from dataflow_storage.cache import CacheIndex, Entry
+    from dataflow_storage.encoding import Encoded
     from dataflow_storage.references import Committed, Reference
     from dataflow_storage.results import ResultStore
     from dataflow_storage.runs import RunStore
@@ -28,6 +29,7 @@ __all__ = [
     "AmbiguousRun",
     "CacheIndex",
     "Committed",
+    "Encoded",
     "Entry",
     "Reference",
     "ResultCorrupt",
@@ -47,6 +49,7 @@ _LAZY = {
     "CacheIndex": "cache",
     "Entry": "cache",
     "Committed": "references",
+    "Encoded": "encoding",
     "Reference": "references",
     "ResultStore": "results",
     "RunStore": "runs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import pickle
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dataflow_storage import compression
 from dataflow_storage.blame import name_of_type
@@ -18,8 +19,7 @@ __all__ = ["Coding", "Encoded"]
 _KNOWN = {each.name: each for each in SERIALIZERS}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A value as bytes.
 
     Parameters
@@ -85,21 +85,18 @@ class Coding:
             The value cannot be written, or the serializer cannot travel, or is not allowed.
         """
         chosen = resolve(serializer, value)
-        known = _KNOWN.get(chosen.name) == chosen
+        ours = _KNOWN.get(chosen.name)
+        known = ours is chosen or ours == chosen
         if not self.pickle and (chosen.name == PICKLE.name or not known):
             raise _refused(name_of_type(value), chosen.name, written=True)
         parts = dump(chosen, value)
-        size = sum(map(len, parts))
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         sha = digest(parts)
+        loader = "" if known else _pack(chosen)
         packed = compression.compress(parts, size, chosen.name) if self.compress and not plain else None
-        return Encoded(
-            serializer=chosen.name,
-            parts=parts if packed is None else packed,
-            size=size,
-            digest=sha,
-            stored=size if packed is None else sum(map(len, packed)),
-            loader="" if known else _pack(chosen),
-        )
+        if packed is None:
+            return Encoded(chosen.name, parts, size, sha, size, loader)
+        return Encoded(chosen.name, packed, size, sha, sum(map(len, packed)), loader)
 
     def decode(self, data: memoryview, serializer: str, loader: str) -> object:
         """Read a value whose digest, and signature where there must be one, was checked.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Container, Mapping, Sequence
 from hashlib import sha256
+from itertools import accumulate, chain
 from zlib import crc32
 
 from dataflow_storage import compression
@@ -14,7 +16,7 @@ from dataflow_storage.hashing import Buffer
 from dataflow_storage.layout import BATCH, MAGIC, PRELUDE, ROW, VERSION
 from dataflow_storage.signing import Signer
 
-__all__ = ["pack", "pack_batch"]
+__all__ = ["Packer", "pack"]
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
@@ -64,51 +66,100 @@ def pack(
     return [_head(fields, signer), *value.parts]
 
 
-def pack_batch(
-    values: Mapping[int, Encoded], *, key: str, token: str, meta: Mapping[str, object], signer: Signer | None = None
-) -> list[Buffer]:
-    """Make the buffers of a batch object.
+class Packer:
+    """Gathers values, as bytes, for one batch object.
+
+    State: columns, in the order of `items`, and the data. There is no object for each entry, so that a large batch
+    costs the garbage collector nothing.
 
     Parameters
     ----------
-    values : mapping of int to Encoded
-        The values as bytes, by item.
-    key, token, meta, signer
-        As in `pack`.
+    values : mapping of int to Encoded, optional
+        What it begins with, by item.
 
-    Returns
-    -------
-    list of bytes-like
+    Examples
+    --------
+    >>> from dataflow_storage.encoding import Coding
+    >>> packer = Packer({item: Coding().encode(item, "json") for item in (3, 1, 2)})
+    >>> packer.items, packer.without({1}).items, packer.stored
+    ([1, 2, 3], [2, 3], 3)
     """
-    names: dict[str, int] = {}
-    table = bytearray()
-    data: list[Buffer] = []
-    offset = len(values) * ROW.size
-    packed, loader = False, ""
-    for item in sorted(values):
-        each = values[item]
-        number = names.setdefault(each.serializer, len(names))
-        table += ROW.pack(item, offset, each.size, number, bytes.fromhex(each.digest))
-        data += each.parts
-        offset += each.stored
-        packed |= each.stored != each.size
-        loader = loader or each.loader
-    fields: dict[str, object] = {
-        "serializer": BATCH,
-        "length": offset,
-        "sha256": sha256(table).hexdigest(),
-        "key": key,
-        "token": token,
-        "created": round(time.time(), 3),
-        "meta": dict(meta),
-        "items": len(values),
-        "serializers": list(names),
-    }
-    if packed:
-        fields["compression"] = compression.NAME
-    if loader:
-        fields["loader"] = loader
-    return [_head(fields, signer), table, *data]
+
+    def __init__(self, values: Mapping[int, Encoded] | None = None) -> None:
+        self.items: list[int] = []
+        self.sizes: list[int] = []
+        self.digests: list[str] = []
+        self.stored = 0
+        self._lengths: list[int] = []  # of each in the object: less than its size where it is compressed
+        self._names: dict[str, int] = {}
+        self._numbers: list[int] = []  # of their serializers' names
+        self._data: list[list[Buffer]] = []
+        self._loader = ""
+        for item, value in (values or {}).items():
+            self.add(item, value)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def serializers(self) -> Sequence[str]:
+        """The name of the serializer of each."""
+        names = list(self._names)
+        return names * len(self.items) if len(names) == 1 else [names[number] for number in self._numbers]
+
+    def add(self, item: int, value: Encoded) -> None:
+        """Add an entry, whose item is not there yet."""
+        place = bisect(self.items, item)
+        self.items.insert(place, item)
+        self.sizes.insert(place, value.size)
+        self.digests.insert(place, value.digest)
+        self._lengths.insert(place, value.stored)
+        self._numbers.insert(place, self._names.setdefault(value.serializer, len(self._names)))
+        self._data.insert(place, value.parts)
+        self._loader = self._loader or value.loader
+        self.stored += value.stored
+
+    def without(self, items: Container[int]) -> Packer:
+        """The same, but for the entries of these items."""
+        kept = Packer()
+        columns = zip(self.serializers, self._data, self.sizes, self.digests, self._lengths, strict=True)
+        for item, value in zip(self.items, columns, strict=True):
+            if item not in items:
+                kept.add(item, Encoded(*value, self._loader))
+        return kept
+
+    def pack(self, *, key: str, token: str, meta: Mapping[str, object], signer: Signer | None = None) -> list[Buffer]:
+        """Make the buffers of the batch object.
+
+        Parameters
+        ----------
+        key, token, meta, signer
+            As in `pack`.
+
+        Returns
+        -------
+        list of bytes-like
+        """
+        start = len(self.items) * ROW.size
+        offsets = accumulate(self._lengths, initial=start)
+        digests = map(bytes.fromhex, self.digests)
+        table = b"".join(map(ROW.pack, self.items, offsets, self.sizes, self._numbers, digests))
+        fields: dict[str, object] = {
+            "serializer": BATCH,
+            "length": start + self.stored,
+            "sha256": sha256(table).hexdigest(),
+            "key": key,
+            "token": token,
+            "created": round(time.time(), 3),
+            "meta": dict(meta),
+            "items": len(self.items),
+            "serializers": list(self._names),
+        }
+        if self._lengths != self.sizes:
+            fields["compression"] = compression.NAME
+        if self._loader:
+            fields["loader"] = self._loader
+        return [_head(fields, signer), table, *chain.from_iterable(self._data)]
 
 
 def _head(fields: Mapping[str, object], signer: Signer | None) -> bytes:

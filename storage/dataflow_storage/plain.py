@@ -7,7 +7,8 @@ import json
 import math
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dataflow_storage import formats, typed
 from dataflow_storage.hashing import Buffer
@@ -126,6 +127,8 @@ def json_exact(value: object) -> bool:
     >>> json_exact({"a": [1, None, 0.5]}), json_exact((1, 2)), json_exact({1: "a"}), json_exact(float("nan"))
     (True, False, False, False)
     """
+    if type(value) in _SCALARS:
+        return _leaf(value)
     level: list[object] = [value]
     seen: set[int] = set()
     nodes = 1
@@ -185,10 +188,20 @@ def _default(value: object) -> object:
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default).encode
+# What the encoder, which is made anew for each value, writes for these.
+_SCALARS: Mapping[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    bool: lambda value: "true" if value else "false",
+    float: lambda value: float.__repr__(value) if math.isfinite(value) else _encode(value),
+    type(None): lambda value: "null",
+}
 
 
 def json_dumps(value: object) -> bytes:
     """Write compact JSON; dates become ISO text, arrays lists, enums their values, and dataclass values dicts."""
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value).encode()
     return _encode(value).encode()
 
 

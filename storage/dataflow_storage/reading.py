@@ -162,11 +162,10 @@ class Reading(ABC):
 
         Examples
         --------
-        >>> from dataclasses import replace
         >>> from dataflow_storage import ResultStore
         >>> store = ResultStore("memory://doctest-holds")
         >>> reference = store.put("k", 1).reference
-        >>> store.holds_many([reference, replace(reference, url="memory://doctest-holds/b.dflw")])
+        >>> store.holds_many([reference, reference._replace(url="memory://doctest-holds/b.dflw")])
         [True, False]
         """
         by_url: dict[str, list[int]] = {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
-__all__ = ["Committed", "Reference", "Stored", "refer"]
+__all__ = ["Committed", "CommittedMany", "Reference", "References", "Stored", "refer"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Where a committed value is and how to know that it is that value. Plain data.
 
     Parameters
@@ -71,11 +70,10 @@ class Reference:
 
 
 def _ref(url: str, serializer: str, size: int, digest: bytes, item: int | None, target: bool) -> Reference:
-    return Reference(url=url, serializer=serializer, size=size, digest=digest.hex(), item=item, target=target)
+    return Reference(url, serializer, size, digest.hex(), item, target)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """What became of a commit.
 
     Parameters
@@ -88,6 +86,103 @@ class Committed:
 
     reference: Reference
     adopted: bool
+
+
+class References(Sequence[Reference]):
+    """Many references, column by column: together they are few objects, and few bytes when pickled.
+
+    Examples
+    --------
+    >>> both = [Reference("/r/a.batch", "json", 1, "00" * 32, item) for item in (0, 1)]
+    >>> list(References.of(both)) == both
+    True
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: tuple[Sequence[Any], ...]) -> None:
+        self.columns = columns
+
+    @classmethod
+    def of(cls, references: Iterable[Reference]) -> References:
+        """Take references apart."""
+        return cls(tuple(zip(*references, strict=True)) or ((),) * len(Reference._fields))
+
+    @overload
+    def __getitem__(self, place: int) -> Reference: ...
+    @overload
+    def __getitem__(self, place: slice) -> References: ...
+    def __getitem__(self, place: int | slice) -> Reference | References:
+        if isinstance(place, slice):
+            return References(tuple(column[place] for column in self.columns))
+        return Reference(*[column[place] for column in self.columns])
+
+    def take(self, places: Iterable[int]) -> References:
+        """Those at these places, in this order."""
+        places = list(places)
+        return References(tuple([column[place] for place in places] for column in self.columns))
+
+    def __iter__(self) -> Iterator[Reference]:
+        return map(Reference, *self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        url, serializer, size, digests, item, target = self.columns
+        others = [column[:1] if len(set(column)) == 1 else column for column in (url, serializer, size, item, target)]
+        return _references, (len(self), bytes.fromhex("".join(digests)), others)
+
+
+def _references(number: int, digests: bytes, others: Sequence[Sequence[Any]]) -> References:
+    hexed = digests.hex()
+    url, serializer, size, item, target = [[*column] * number if len(column) == 1 else column for column in others]
+    return References((url, serializer, size, [hexed[at : at + 64] for at in range(0, len(hexed), 64)], item, target))
+
+
+class CommittedMany(Mapping[int, Committed]):
+    """What became of the commit of many values, by item.
+
+    State: `references`, all of them; `places`, where in there each item is; `adopted`, items that somebody else had
+    committed before.
+    """
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in Reference._fields)
+        self.references = References(self._columns)
+        self.places: dict[int, int] = {}
+        self.adopted: set[int] = set()
+
+    def extend(self, url: str, written: WrittenMany) -> None:
+        """Many are committed."""
+        start, size = len(self.places), len(written.items)
+        self.places.update(zip(written.items, range(start, start + size), strict=True))
+        new: tuple[Sequence[object], ...] = (
+            [url] * size,
+            written.serializers,
+            written.sizes,
+            written.digests,
+            written.items,
+            [False] * size,
+        )
+        for column, cells in zip(self._columns, new, strict=True):
+            column.extend(cells)
+
+    def adopt(self, url: str, written: Written, item: int) -> None:
+        """Somebody else had committed this one."""
+        self.places[item] = len(self.places)
+        self.adopted.add(item)
+        for column, cell in zip(self._columns, refer(url, written, item), strict=True):
+            column.append(cell)
+
+    def __getitem__(self, item: int) -> Committed:
+        return Committed(self.references[self.places[item]], item in self.adopted)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +232,19 @@ class Written(Protocol):
         """SHA-256 of the payload, hex."""
 
 
+class WrittenMany(Protocol):
+    """What is written together: the same, as columns."""
+
+    @property
+    def items(self) -> Sequence[int]: ...
+    @property
+    def serializers(self) -> Sequence[str]: ...
+    @property
+    def sizes(self) -> Sequence[int]: ...
+    @property
+    def digests(self) -> Sequence[str]: ...
+
+
 def refer(url: str, written: Written, item: int | None = None, *, target: bool = False) -> Reference:
     """Make the reference of something that is written at a place."""
-    return Reference(
-        url=url, serializer=written.serializer, size=written.size, digest=written.digest, item=item, target=target
-    )
+    return Reference(url, written.serializer, written.size, written.digest, item, target)

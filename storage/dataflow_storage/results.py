@@ -20,7 +20,7 @@ from dataflow_storage.objects import Entry, Invalid
 from dataflow_storage.opened import TIMEOUT, Opened
 from dataflow_storage.paths import check_target, is_url, join, place_of
 from dataflow_storage.reading import Reading
-from dataflow_storage.references import Committed, Reference, refer
+from dataflow_storage.references import Committed, CommittedMany, Reference, refer
 from dataflow_storage.serializers import Serializer, by_suffix
 
 __all__ = ["Committed", "Reference", "ResultStore"]
@@ -142,28 +142,43 @@ class ResultStore(Reading):
             return Committed(reference=refer(url, encoded), adopted=False)
         return Committed(reference=refer(url, found[0]), adopted=found[0].token != token)
 
+    def encode(self, value: object, *, serializer: str | Serializer = "auto") -> Encoded:
+        """Make the bytes of a value, for `put_many`: what cannot be stored is refused now, not when all are.
+
+        Parameters
+        ----------
+        value, serializer
+            As in `put`.
+
+        Raises
+        ------
+        SerializationError
+            The value cannot be written.
+        """
+        return self._coding.encode(value, serializer)
+
     def put_many(
         self,
         key: str,
-        values: Mapping[int, object],
+        values: Mapping[int, object] | packing.Packer,
         *,
         serializer: str | Serializer = "auto",
         meta: Mapping[str, object] = _NO_META,
-    ) -> tuple[dict[int, Committed], dict[int, SerializationError]]:
+    ) -> tuple[CommittedMany, dict[int, SerializationError]]:
         """Commit many small values as one object.
 
         Parameters
         ----------
         key : str
             Name of the batch; apart from the names of single values.
-        values : mapping of int to object
-            Values by item number.
+        values : mapping of int to object, or Packer
+            Values by item number; or as bytes, that `encode` gave.
         serializer, meta
-            As in `put`, for all of them.
+            As in `put`, for all of them; bytes are what they are.
 
         Returns
         -------
-        tuple of two dicts
+        tuple of two mappings
             What was committed, and what could not be written, each by item. Together they have every item. An item that
             this key already has is adopted; items that are new to it are added in one further object.
 
@@ -172,35 +187,36 @@ class ResultStore(Reading):
         StoreUnavailable
             The storage failed.
         """
-        waiting: dict[int, Encoded] = {}
         failed: dict[int, SerializationError] = {}
-        for item, value in values.items():
-            try:
-                waiting[item] = self._coding.encode(value, serializer)
-            except SerializationError as error:
-                failed[item] = error
-        done: dict[int, Committed] = {}
-        slot = 0
+        if isinstance(values, packing.Packer):
+            waiting = values
+        else:
+            waiting = packing.Packer()
+            for item, value in values.items():
+                try:
+                    waiting.add(item, self._coding.encode(value, serializer))
+                except SerializationError as error:
+                    failed[item] = error
+        done, slot = CommittedMany(), 0
         while waiting:
             url = places.slot_url(self.url, key, slot)
             found = self._commit_batch(url, key, waiting, meta)
             if found is None:
-                done |= {
-                    item: Committed(reference=refer(url, each, item), adopted=False) for item, each in waiting.items()
-                }
+                done.extend(url, waiting)
                 break
+            mine = set(waiting.items)
             for entry in found:
-                if waiting.pop(entry.item, None) is not None:
-                    done[entry.item] = Committed(reference=refer(url, entry, entry.item), adopted=True)
-            slot += 1
+                if entry.item in mine:
+                    done.adopt(url, entry, entry.item)
+            waiting, slot = waiting.without(done), slot + 1
         return done, failed
 
     def _commit_batch(
-        self, url: str, key: str, values: Mapping[int, Encoded], meta: Mapping[str, object]
+        self, url: str, key: str, packer: packing.Packer, meta: Mapping[str, object]
     ) -> list[Entry] | None:
         """Commit them as one object; the entries of the one that is there already, or None."""
         token = _token()
-        parts = packing.pack_batch(values, key=key, token=token, meta=meta, signer=self._signer)
+        parts = packer.pack(key=key, token=token, meta=meta, signer=self._signer)
         files, signer = self._files(url), self._signer
         found = commits.commit(files, url, key, parts, token, self._report, batch=True, signer=signer)
         return None if found is None or found[0].token == token else found[1]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,10 @@ def test_a_run_gives_what_the_oracle_says(place: tuple[str, Any], ledgers: Itera
         check_record(run)
 
     check(place, claim, programs())
+    if place[0] == "threads":
+        for batch in (1, 2, 7, 1000):
+            with dask.config.set({"dataflow.tasks.batch": batch}):
+                check(place, claim, programs(), share=0.25)
 
 
 class Breaker:

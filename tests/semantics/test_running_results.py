@@ -274,12 +274,12 @@ def test_a_run_that_nobody_has_is_not_found() -> None:
 
 
 def test_a_retry_makes_a_lost_result_again_where_it_is_needed(executor: Any, ledger: Ledger) -> None:
-    @task
+    @task(batch=False)
     def source() -> int:
         ledger.mark("source")
         return 20
 
-    @task
+    @task(batch=False)
     def parts(n: int) -> list[int]:
         ledger.mark("parts")
         return [n, n + 1]

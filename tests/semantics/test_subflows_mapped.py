@@ -156,7 +156,7 @@ def test_a_child_that_fails_in_a_mapped_subflow_is_that_childs(executor: Any, le
 
 
 def test_what_follows_a_mapped_subflow_goes_index_by_index(executor: Any, ledger: Ledger) -> None:
-    @task
+    @task(batch=1)
     def first(x: int) -> int:
         assert x < 29 or ledger.comes("second"), "the second map waits for the whole first"
         ledger.mark(f"first {x}")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dataflow import Graph, Node, states
-from dataflow.calls import BatchCall, Call, Pointer
-from dataflow.events import NO_INDEX, BatchDone, Expanded, Measured, TaskEvent, label
-from dataflow.maps import resolve
+from dataflow.calls import BatchCall, BundleCall, Call, Inner, Pointer, resolve
+from dataflow.events import NO_INDEX, BatchDone, Expanded, Measured, Split, TaskEvent, label
 from dataflow.node import Flat, Walk
-from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Batch, Outcome
+from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Batch, Bundle, Outcome
 from dataflow.plan import Plan
 from dataflow.structure import find
 from dataflow.works import Known, Memory, is_each
@@ -189,12 +188,14 @@ class World:
         self.fragments[fragment.id] = fragment
 
     def paths_of(self, call: Any) -> set[str]:
+        if isinstance(call, BundleCall):
+            return {one.path for one in call.calls}
         return {call.path} if isinstance(call, Call) else {stage.path for stage in self.shipped[call.group].stages}
 
     def runs_of(self, call: Any) -> Iterator[Who]:
         """The task runs that a Dask task is to run."""
-        if isinstance(call, Call):
-            yield call.path, NO_INDEX
+        if isinstance(call, Call | BundleCall):
+            yield from ((path, NO_INDEX) for path in self.paths_of(call))
             return
         for number, stage in enumerate(self.shipped[call.group].stages):
             for index in call.indices:
@@ -245,15 +246,43 @@ class World:
             return
         mail: deque[Any] = deque()
         if isinstance(call, BatchCall):
-            self.values[key] = self.run_batch(call, sources, mail)
+            given_up = self.give_up(key, call.indices, lambda index: [], mail)
+            self.values[key] = self.run_batch(call, sources, given_up, mail)
+            mail.append(BatchDone(key, self.dice.choice([0.001, 0.5])))
+        elif isinstance(call, BundleCall):
+            made: list[Outcome] = []
+            inner = [[pick.number for pick in one.picks or () if isinstance(pick, Inner)] for one in call.calls]
+            given_up = self.give_up(key, range(len(inner)), inner.__getitem__, mail)
+            for number, one in enumerate(call.calls):
+                made.append(DEFERRED_OUTCOME if number in given_up else self.run_call(one, sources, made, mail))
+            self.values[key] = Bundle(made)
             mail.append(BatchDone(key, self.dice.choice([0.001, 0.5])))
         else:
-            upstream = flat(sources if call.picks is None else [resolve(pick, sources) for pick in call.picks])
-            run = self.measure if call.kind == "measure" else self.run_single
-            put_off = any(outcome.type == DEFERRED for outcome in upstream)
-            self.values[key] = DEFERRED_OUTCOME if put_off else run(call, upstream, mail)
+            self.values[key] = self.run_call(call, sources, [], mail)
         if mail:
             self.mail[key] = mail
+
+    def give_up(
+        self, key: str, numbers: Sequence[int], needs: Callable[[int], list[int]], mail: deque[Any]
+    ) -> set[int]:
+        """Something in a Dask task takes long, perhaps: others run what does not need that."""
+        if self.dice.random() < 0.8:
+            return set()
+        place = self.dice.randrange(len(numbers))
+        needing = {numbers[place]}
+        for number in numbers[place + 1 :]:
+            needing |= {number} if needing.intersection(needs(number)) else set()
+        given_up = set(numbers[place + 1 :]) - needing
+        if given_up:
+            mail.append(Split(key, sorted(given_up)))
+        return given_up
+
+    def run_call(self, call: Call, sources: list[Any], made: list[Outcome], mail: deque[Any]) -> Outcome:
+        picks = range(len(sources)) if call.picks is None else call.picks
+        upstream = flat([made[p.number] if isinstance(p, Inner) else resolve(p, sources) for p in picks])
+        if any(outcome.type == DEFERRED for outcome in upstream):
+            return DEFERRED_OUTCOME
+        return (self.measure if call.kind == "measure" else self.run_single)(call, upstream, mail)
 
     def run_single(self, call: Call, upstream: list[Outcome], mail: deque[Any]) -> Outcome:
         self.check_needs(self.nodes[call.path].upstream, upstream)
@@ -275,7 +304,7 @@ class World:
         mail.append(Measured(call.path, width, call.kwargs["key"]))
         return Outcome(DEFERRED, [])
 
-    def run_batch(self, call: BatchCall, sources: Sequence[Any], mail: deque[Any]) -> Batch:
+    def run_batch(self, call: BatchCall, sources: Sequence[Any], given_up: Container[int], mail: deque[Any]) -> Batch:
         stages = self.shipped[call.group].stages
         picked = [resolve(pick, sources) for pick in call.picks]
         outcomes: dict[str, list[Outcome]] = {stage.path: [] for stage in stages}
@@ -283,7 +312,9 @@ class World:
             made: list[Outcome] = []
             for number, stage in enumerate(stages):
                 known: Any = (call.done or {}).get((number, index))
-                if known is not None:
+                if index in given_up:
+                    made.append(DEFERRED_OUTCOME)
+                elif known is not None:
                     found: Any = resolve(known, sources)
                     in_batch = isinstance(found, Batch)
                     made.append(found.outcomes[stage.path][found.indices.index(index)] if in_batch else found)
@@ -374,6 +405,8 @@ def puts_off(value: Any) -> bool:
     """Whether a value passes on that something is not there."""
     if isinstance(value, Batch):
         return any(outcome.type == DEFERRED for outcomes in value.outcomes.values() for outcome in outcomes)
+    if isinstance(value, Bundle):
+        return any(outcome.type == DEFERRED for outcome in value.outcomes)
     return value == LOST or (isinstance(value, Outcome) and value.type == DEFERRED)
 
 

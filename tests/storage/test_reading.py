@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,11 +52,11 @@ def test_what_is_there_is_held(place: Place, signing_key: str | None) -> None:
 def test_what_is_gone_or_another_is_not_held(store: ResultStore) -> None:
     references = everything(store)
     others = [
-        *(replace(each, digest="00" * 32) for each in references),
-        *(replace(each, size=each.size + 1) for each in references),
-        replace(references[-1], item=2000),
-        replace(references[0], url=references[0].url + "x"),
-        replace(references[4], url=references[4].url + "x"),
+        *(each._replace(digest="00" * 32) for each in references),
+        *(each._replace(size=each.size + 1) for each in references),
+        references[-1]._replace(item=2000),
+        references[0]._replace(url=references[0].url + "x"),
+        references[4]._replace(url=references[4].url + "x"),
     ]
     assert store.holds_many(others) == [False] * len(others)
     assert store.holds_many([others[0], references[0], references[-1], others[-1]]) == [False, True, True, False]
@@ -124,7 +123,7 @@ def test_saving_copies_the_value_in_its_own_format(store: ResultStore, tmp_path:
     assert (tmp_path / "out" / "c.txt").read_text() == "plain"
     assert sorted(os.listdir(tmp_path / "out")) == sorted(values)
     with pytest.raises(ResultCorrupt):
-        store.save(replace(values["a.npy"], digest="00" * 32), tmp_path / "out" / "no")
+        store.save(values["a.npy"]._replace(digest="00" * 32), tmp_path / "out" / "no")
     assert not (tmp_path / "out" / "no").exists()
 
 
@@ -170,7 +169,7 @@ for key in store.keys(f"{run}/"):
     for reference in [single] if single else (store.find_many(key) or {}).values():
         if reference.item is None or reference.item >= 0:
             meta = store.meta(reference)
-            name = f"{meta['flow']}/{meta['path']}"
+            name = f"{meta['flow']}/{meta.get('paths', {}).get(str(reference.item), meta['path'])}"
             found.setdefault(name, []).append(store.get(reference))
 print(json.dumps(found))
 """

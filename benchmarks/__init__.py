@@ -1,0 +1,1 @@
+"""dataflow against bare Dask and against its peers."""

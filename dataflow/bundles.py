@@ -1,0 +1,107 @@
+"""Several task runs of plain nodes in one Dask task: independent calls of one task, or a chain of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from dataflow.bundled import PATHS
+from dataflow.calls import BundleCall, Call, Inner, Unit, resolve
+from dataflow.chunks import Chunk, Made, Place, Who, is_stored
+from dataflow.events import NO_INDEX, BatchDone
+from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Bundle, Outcome
+from dataflow.result_keys import bundle_name
+from dataflow.results import find_cached, find_own
+from dataflow.session import Session
+from dataflow.unit import run_unit
+
+
+def as_unit(session: Session, call: Call, sources: Sequence[object], made: Sequence[Outcome]) -> Unit:
+    """A call with its upstreams' outcomes: from its sources, or made before in its bundle."""
+    upstream: list[object] = list(sources)
+    if call.picks is not None:
+        upstream = [made[pick.number] if isinstance(pick, Inner) else resolve(pick, sources) for pick in call.picks]
+    return Unit(
+        definition=session.definition(call.definition),
+        path=call.path,
+        index=NO_INDEX,
+        args=call.args,
+        kwargs=call.kwargs or {},
+        upstream=cast("list[Outcome | list[Outcome]]", upstream),
+        attempt=call.attempt,
+        base=call.base,
+        resumed=call.resumed,
+        answers=call.answers,
+    )
+
+
+class BundleChunk(Chunk):
+    """The committer of a bundle: one lane, and the task runs are numbered in the order in which they are called."""
+
+    def __init__(self, session: Session, key: str, calls: Sequence[Call]) -> None:
+        self._lane = bundle_name([call.path for call in calls])
+        self._paths = [call.path for call in calls]
+        self._number = {path: number for number, path in enumerate(self._paths)}
+        self._picks = [[pick.number for pick in call.picks or () if isinstance(pick, Inner)] for call in calls]
+        policies = [session.definition(call.definition).policy for call in calls]
+        keyed = any(self._picks) and any(p.cache is not None or p.target is not None for p in policies)
+        lanes = [self._lane] if any(map(is_stored, policies)) else []
+        super().__init__(session, key, lanes, range(len(calls)), keyed=keyed)
+
+    def find(self, unit: Unit) -> Outcome | None:
+        """What this very task run committed before, in this bundle, in another, or alone; or another run."""
+        if not self._session.job.taken_up or self._away is not None or not is_stored(unit.definition.policy):
+            return super().find(unit)
+        return find_own(self._session, unit) or find_cached(self._session, unit)
+
+    def _at(self, unit: Unit) -> Place:
+        return Place(self._lane, self._number[unit.path])
+
+    def _who(self, place: Place) -> Who:
+        return Who(self._paths[place.number], NO_INDEX)
+
+    def _before(self, place: Place) -> Iterator[Place]:
+        return (Place(place.lane, number) for number in self._picks[place.number])
+
+    def _rest(self, now: int) -> Sequence[int]:
+        needing, rest = {now}, []
+        for number in range(now + 1, len(self._picks)):
+            if needing.isdisjoint(self._picks[number]):
+                rest.append(number)
+            else:
+                needing.add(number)
+        return rest
+
+    def _meta(self, lane: str, made: Made) -> dict[str, object]:
+        job = self._session.job
+        paths = {str(number): self._paths[number] for number in made.outcomes}
+        return {"run": job.run_id, "flow": job.flow, "path": lane, PATHS: paths}
+
+    def _look_everywhere(self, numbers: set[int]) -> None:
+        """Each task run is looked for when it is its turn."""
+
+
+def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) -> Bundle:
+    """Run the calls of a bundle, one after the other."""
+    started = time.perf_counter()
+    made: list[Outcome] = []
+    chunk = BundleChunk(session, call.key, call.calls)
+    before = call.calls[0].definition
+    for number, one in enumerate(call.calls):
+        if one.definition != before:  # like calls may be many and short; of others, none runs again for the next one
+            before = one.definition
+            chunk.settle()
+        if not chunk.begin(number):
+            made.append(DEFERRED_OUTCOME)
+            continue
+        made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
+        chunk.step(number)
+    chunk.close()
+    session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
+    # A value that was handed on within the bundle, nobody else needs, unless what comes after it was put off.
+    for one, outcome in zip(call.calls, made, strict=True):
+        for pick in one.picks or ():
+            if isinstance(pick, Inner) and (outcome.type != DEFERRED or made[pick.number].reference is not None):
+                made[pick.number].value = ABSENT
+    return Bundle(made)
