@@ -29,6 +29,7 @@ from dataflow.driven import interrupt
 from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
+    from dataflow.cli.live import LiveView
     from dataflow.cli.progress import Progress
     from dataflow.run import Run
 
@@ -98,12 +99,13 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
     from dataflow.cli.progress import Progress
 
     printer = Printer(sys.stderr)
-    progress = Progress(
-        None if showing.quiet else printer,
-        (lambda run, row: data.emit_lines([event_data(run, row)])) if showing.output == "jsonl" else None,
-        earlier=earlier,
-    )
-    with _interrupts() as pressed:
+    with _viewed(showing) as view, _interrupts() as pressed:
+        progress = Progress(
+            None if showing.quiet else printer,
+            (lambda run, row: data.emit_lines([event_data(run, row)])) if showing.output == "jsonl" else None,
+            earlier=earlier,
+            view=view,
+        )
         with _in_time(showing.timeout, pressed, printer):
             run = begin()
         progress.start(run, note)
@@ -113,9 +115,37 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
     if stopped.following:
         return stopped.code
     _raise_broken(run)
-    if not showing.quiet:
+    told = not showing.quiet and view is None
+    if told:
         last_line(run, progress.retries, printer)
-    return conclude(run, printer, output=showing.output, quiet=showing.quiet, full=showing.full, stopped=stopped)
+    return conclude(
+        run,
+        printer,
+        output=showing.output,
+        quiet=showing.quiet,
+        full=showing.full,
+        stopped=stopped,
+        told=told,
+    )
+
+
+@contextmanager
+def _viewed(showing: Showing) -> Iterator[LiveView | None]:
+    """A live view where there is a terminal for it; what is printed on standard output would tear it else."""
+    from dataflow.cli.terminal import is_terminal
+
+    dumb = os.environ.get("TERM") == "dumb" or sys.stderr is not sys.__stderr__
+    streams = showing.output == "jsonl" and sys.stdout.isatty()
+    if showing.quiet or streams or dumb or not is_terminal(sys.stderr):
+        yield None
+        return
+    from dataflow.cli.live import LiveView
+
+    view = LiveView(sys.stderr)
+    try:
+        yield view
+    finally:
+        view.close()
 
 
 class _Pressed:
