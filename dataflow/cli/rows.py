@@ -65,7 +65,7 @@ def is_active(group: Group) -> bool:
 def chosen(frame: Frame, most: int) -> tuple[list[str], str]:
     """The groups that get a row, in build order, and what is said of the others.
 
-    What is going on comes first, then what failed, then what is next, then what ended last.
+    What is going on comes first, then what failed, then what ended last, then what is next.
     """
     groups = frame.groups
     if len(groups) <= most:
@@ -79,8 +79,8 @@ def chosen(frame: Frame, most: int) -> tuple[list[str], str]:
         if group.failed:
             return 1, -frame.ended.get(name, 0.0)
         if is_over(group):
-            return 3, -frame.ended.get(name, 0.0)
-        return 2, order[name]
+            return 2, -frame.ended.get(name, 0.0)
+        return 3, order[name]
 
     kept = set(sorted(groups, key=rank)[: max(most - 1, 1)])
     return [name for name in groups if name in kept], _folded([groups[name] for name in groups if name not in kept])
