@@ -22,9 +22,10 @@ import click
 from dataflow import orders, states
 from dataflow.cli import data, problems
 from dataflow.cli.background import recover_others
+from dataflow.cli.detached import tell_id
 from dataflow.cli.ending import Stopped, conclude, last_line
 from dataflow.cli.standing import GONE, is_over
-from dataflow.cli.terminal import Printer, clean, took
+from dataflow.cli.terminal import Printer, clean, is_terminal, took
 from dataflow.driven import interrupt
 from dataflow.owners import driver_of
 
@@ -76,7 +77,9 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
     return verb
 
 
-def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = None, note: str = "") -> int:
+def drive(
+    begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = None, note: str = "", look_only: bool = False
+) -> int:
     """Begin, tell how the run goes until it is over or paused, and give the exit code.
 
     Parameters
@@ -89,6 +92,8 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
         The run, where it is taken up again: what happened to it so far is not told.
     note : str
         What happens, for the first line.
+    look_only : bool
+        Start nothing, also not what other runs need.
 
     Returns
     -------
@@ -108,8 +113,10 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
         )
         with _in_time(showing.timeout, pressed, printer):
             run = begin()
+        tell_id(run.id)
         progress.start(run, note)
-        recover_others(run._store, None if showing.quiet else printer)
+        if not look_only:
+            recover_others(run._store, None if showing.quiet else printer)
         watch = _drive if run._driver is not None else _follow
         stopped = watch(run, progress, pressed, printer, showing.timeout)
     if stopped.following:
@@ -132,8 +139,6 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
 @contextmanager
 def _viewed(showing: Showing) -> Iterator[LiveView | None]:
     """A live view where there is a terminal for it; what is printed on standard output would tear it else."""
-    from dataflow.cli.terminal import is_terminal
-
     dumb = os.environ.get("TERM") == "dumb" or sys.stderr is not sys.__stderr__
     streams = showing.output == "jsonl" and sys.stdout.isatty()
     if showing.quiet or streams or dumb or not is_terminal(sys.stderr):
