@@ -1,8 +1,8 @@
 """While a live view stands at the bottom of the terminal, all that is printed goes above it, whoever prints it.
 
-Task bodies print in this process and in workers, from Python and from C, and some keep the stream that they found. So the
-two descriptors themselves lead to a terminal of our own meanwhile; a thread takes what comes there and hands it on. That
-terminal is one to whoever asks: colours stay, and prints of workers come line by line.
+Task bodies print in this process and in workers, from Python and from C, and some keep the stream that they found. So
+the two descriptors themselves lead to a terminal of our own meanwhile; a thread takes what comes there and hands it on.
+That terminal is one to whoever asks: colours stay, and prints of workers come line by line.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Above:
     Parameters
     ----------
     print_above : callable
-        Takes whole lines, with their newlines, in a thread; used between `hold` and `close`. Outside of that, what comes
-        is written to the terminal as it is, at once: a debugger of a task that runs in this thread needs that.
+        Takes whole lines, in a thread, between `hold` and `release`. Outside of that, what comes is written to the
+        terminal as it is, at once: a debugger of a task that runs in this thread needs that.
 
     State: `terminal`, a descriptor of the real terminal; `unfinished`, what was printed since the last newline.
     """

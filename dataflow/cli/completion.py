@@ -22,7 +22,7 @@ BASH = r"""_dataflow() {
         mapfile -t _dataflow_ask < <("$at" completion words 2>/dev/null)
     fi
     local IFS=$'\n'
-    COMPREPLY=($("${_dataflow_ask[@]}" bash "${COMP_LINE:0:COMP_POINT}" "${COMP_WORDS[COMP_CWORD]}" 2>/dev/null))
+    COMPREPLY=($("${_dataflow_ask[@]}" bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace
 }
 complete -o default -F _dataflow dataflow
@@ -65,7 +65,14 @@ complete -c dataflow -f -a '(__dataflow_words)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 SHELLS = click.Choice(sorted(SCRIPTS))
-KINDS = {"FILE[:FLOW]": "FILE[:FLOW]", "RUN": "RUN", "TASK": "TASK", "STATE": "STATE", "LEVEL": "LEVEL", "WHERE": "WHERE"}
+KINDS = {
+    "FILE[:FLOW]": "FILE[:FLOW]",
+    "RUN": "RUN",
+    "TASK": "TASK",
+    "STATE": "STATE",
+    "LEVEL": "LEVEL",
+    "WHERE": "WHERE",
+}
 KINDS |= {"RUN[/TASK]": "RUN/TASK", "[RUN[/TASK]]": "RUN/TASK", "TASK...": "TASK", "NAME=VALUE": "NAME=VALUE"}
 
 
@@ -105,7 +112,9 @@ def install(shell: str | None, dry_run: bool) -> None:
                     file.write(f"\n{line}  # completion for dataflow\n")
             click.echo(f"{told} a line in {start}")
     except OSError as error:
-        raise Refused(f"{error.filename} cannot be written: {error.strerror}", f"dataflow completion show {shell}") from error
+        raise Refused(
+            f"{error.filename} cannot be written: {error.strerror}", f"dataflow completion show {shell}"
+        ) from error
     if not dry_run:
         click.echo("begin a new shell")
 

@@ -1,7 +1,7 @@
 """`dataflow run --detach`: the run goes on in a process of its own, and only its id is printed.
 
-The other process writes the id into a pipe as soon as there is one. What it prints until then is kept, for a mistake that
-it finds is told here.
+The other process writes the id into a pipe as soon as there is one. What it prints until then is kept, for a mistake
+that it finds is told here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def check_executor(executor: object) -> None:
     from dataflow.places import choose_executor
 
     if choose_executor(executor).inline:
-        raise Refused("--detach needs an executor that works beside its driver, and this one is sync", "--executor threads")
+        raise Refused(
+            "--detach needs an executor that works beside its driver, and this one is sync", "--executor threads"
+        )
 
 
 def detach(

@@ -142,7 +142,9 @@ def record() -> Iterator[Finding]:
         size = amount(sum(Path(f"{path}{end}").stat().st_size for end in ("", "-wal") if Path(f"{path}{end}").exists()))
         if found != (HEAD,):
             other = f"{path}: its schema is {found and found[0]}, and this version's {HEAD}"
-            yield Finding(check="record", state=WARNING, message=other, hint="the next command that opens it upgrades it")
+            yield Finding(
+                check="record", state=WARNING, message=other, hint="the next command that opens it upgrades it"
+            )
             return
         yield Finding(check="record", message=f"{path}, {size}, schema {HEAD}")
     else:

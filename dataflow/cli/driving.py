@@ -6,6 +6,7 @@ Every verb after which a run goes on ends in `drive`.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from dataflow.run import Run
 
 POLL = 0.25
+LEVELS = (None, logging.INFO, logging.DEBUG)  # what -v, and -vv, lets through
 TERMINATED = "SIGTERM"
 
 
@@ -50,6 +52,8 @@ class Showing:
         Seconds after which the run is cancelled.
     quiet : bool
         No progress.
+    verbose : int
+        1: log lines of tasks, too; 2: also those for debugging.
     full : bool
         Tracebacks with the frames of the framework.
     """
@@ -57,6 +61,7 @@ class Showing:
     output: str = "table"
     timeout: float | None = None
     quiet: bool = False
+    verbose: int = 0
     full: bool = False
 
 
@@ -67,11 +72,14 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
         "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Cancel the run after this."
     )
     @click.option("--quiet", "-q", is_flag=True, help="No progress; failures are still told.")
+    @click.option("--verbose", "-v", count=True, help="Log lines of tasks, too; -vv: also those for debugging.")
     @click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
     @data.output_option("table", "json", "jsonl")
     @functools.wraps(function)
-    def verb(*, timeout: float | None, quiet: bool, full_traceback: bool, output: str, **named: object) -> int:
-        showing = Showing(output=output, timeout=timeout, quiet=quiet, full=full_traceback)
+    def verb(
+        *, timeout: float | None, quiet: bool, verbose: int, full_traceback: bool, output: str, **named: object
+    ) -> int:
+        showing = Showing(output=output, timeout=timeout, quiet=quiet, verbose=verbose, full=full_traceback)
         return function(**named, showing=showing)
 
     return verb
@@ -110,6 +118,7 @@ def drive(
             (lambda run, row: data.emit_lines([event_data(run, row)])) if showing.output == "jsonl" else None,
             earlier=earlier,
             view=view,
+            level=LEVELS[min(showing.verbose, len(LEVELS) - 1)],
         )
         with _in_time(showing.timeout, pressed, printer):
             run = begin()

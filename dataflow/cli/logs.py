@@ -91,7 +91,9 @@ def command(
             raise Refused("a task was named twice", f"dataflow logs {found.run.name} --task '{task}'")
         found = find_task(found.run, task)
     if follow and output == "json":
-        raise Refused("--follow has no end that one JSON document could wait for", "-o jsonl prints each line as it comes")
+        raise Refused(
+            "--follow has no end that one JSON document could wait for", "-o jsonl prints each line as it comes"
+        )
     wanted = Wanted(found=found, level=least, pattern=pattern, since=0.0 if since is None else time.time() - since)
     teller = _Teller(found.run.name, output, raw=raw)
     lines = wanted.new()
@@ -132,7 +134,9 @@ def _pattern(given: str | None) -> re.Pattern[str] | None:
     try:
         return None if given is None else re.compile(given)
     except re.error as error:
-        raise Refused(f"{given!r} is no regular expression: {error}", f"as it stands: {re.escape(str(given))!r}") from error
+        raise Refused(
+            f"{given!r} is no regular expression: {error}", f"as it stands: {re.escape(str(given))!r}"
+        ) from error
 
 
 class _Teller:

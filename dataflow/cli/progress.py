@@ -43,9 +43,11 @@ class Progress:
         The run, where it is to be taken up again: what happened to it so far is not told.
     view : LiveView, optional
         Draws the run; then only its first line is printed.
+    level : int, optional
+        Print log lines of this level and above; none by default.
 
-    State: `_seen`, the last change of state that was told; `_open`, of a run that is taken up, how many task runs of
-    each group are to run.
+    State: `_seen` and `_logged`, the last change of state and log line that were told; `_open`, of a run that is taken
+    up, how many task runs of each group are to run.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Progress:
         events: Callable[[Run, TransitionRow], None] | None = None,
         earlier: Run | None = None,
         view: LiveView | None = None,
+        level: int | None = None,
     ) -> None:
-        self._printer, self._events, self._view = printer, events, view
+        self._printer, self._events, self._view, self._level = printer, events, view, level
+        self._logged = 0
         self._nodes: list[NodeRow] = []
         self._names: dict[str, str] = {}
         self._static: int | None = None
@@ -79,6 +83,8 @@ class Progress:
             self._seen = row.seq
         for row in run._store.transitions(run.id, after=self._seen)[-1:]:
             self._seen = row.seq
+        if self._level is not None:
+            self._logged = max((line.seq for line in run._store.logs(run.id)), default=0)
         nodes = run._store.nodes(run.id)
         for group in grouped(nodes, run.counts, group_names(nodes)).values():
             self._open[group.name] = group.counts[states.PENDING]
@@ -108,6 +114,7 @@ class Progress:
         last : bool
             Nothing will follow: what was not told yet is told now.
         """
+        self._tell_logs()
         counts = self._run.counts
         transitions = self._run._store.transitions(self._run.id, after=self._seen)
         if any(row.path is not None and row.path not in self._names for row in transitions) or not self._nodes or last:
@@ -132,6 +139,18 @@ class Progress:
             self._heartbeat(groups)
         self._flush()
         return groups
+
+    def _tell_logs(self) -> None:
+        if self._printer is None or self._level is None:
+            return
+        for line in self._run._store.logs(self._run.id, level=self._level, after=self._logged):
+            self._logged = line.seq
+            who = label(line.path, line.idx) if line.path is not None else "run"
+            told = f"{self._printer.tint(clock(line.time), 'soft')} {who}: {clean(line.message)}"
+            if self._view is None:
+                self._lines.append((line.time, told))
+            else:
+                self._printer.line(told)
 
     def _frame(self, groups: dict[str, Group], *, last: bool) -> Frame:
         row = self._run.record

@@ -14,8 +14,8 @@ from dataflow.cli.driving import Showing, drive, showing_options
 def command(run: str, showing: Showing) -> int:
     """Show how a run goes, wherever it is driven, until it is over or paused.
 
-    Ctrl-C and --timeout end the watching, and not the run. A run that is over is told as it ended. The exit code is that
-    of the run.
+    Ctrl-C and --timeout end the watching, and not the run. A run that is over is told as it ended. The exit code is
+    that of the run.
 
     \b
     Examples:

@@ -1,13 +1,13 @@
 """What may stand where the cursor is: the words that the shells offer. Run as a script, by path, at each press of Tab.
 
-    python -I -S words.py TABLE SHELL LINE [CURRENT]
+    python -I -S words.py TABLE SHELL LINE [BREAKS]
 
-It imports nothing but small parts of the standard library, and nothing of dataflow, so that it answers in the time that an
-interpreter needs to start. What verbs there are stands in the JSON file TABLE; flows and parameters are read from the
+It imports nothing but small parts of the standard library, and nothing of dataflow, so that it answers in the time that
+an interpreter needs to start. What verbs there are stands in the JSON file TABLE; flows and parameters are read from the
 source of the file that is named, which is not run; runs and tasks from the record, if that is a SQLite file.
 
-LINE is the command line up to the cursor; CURRENT, of bash alone, the part of its last word that bash will replace. Each
-line that is printed is a word, a tab, and what it means; nothing at all lets the shell offer files.
+LINE is the command line up to the cursor; BREAKS, of bash alone, the signs that part words there. Each line that is
+printed is a word and, but for bash, a tab and what it means; nothing at all lets the shell offer files.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def runs(table: dict[str, Any], current: str) -> Words:
     found = [(name, f"{flow} {state.lower()}") for name, _, flow, state in rows]
     if current and set(current) <= set("0123456789abcdef"):
         like = "select id, flow, state from runs where id >= ? and id < ? order by created desc limit ?"
-        found += [(one, f"{flow} {state.lower()}") for one, flow, state in query(table, like, current, f"{current}g", MOST)]
+        found += [
+            (one, f"{flow} {state.lower()}") for one, flow, state in query(table, like, current, f"{current}g", MOST)
+        ]
     return [*found, ("@last", "the newest run"), ("@last-failed", "the newest that failed")] if rows else []
 
 
@@ -164,7 +166,9 @@ def parsed(where: str) -> Any:
 
 def marked(tree: Any, mark: str) -> list[Any]:
     """The functions of a module that are decorated as flows, or tasks."""
-    return [one for one in getattr(tree, "body", ()) if any(_name(d) == mark for d in getattr(one, "decorator_list", ()))]
+    return [
+        one for one in getattr(tree, "body", ()) if any(_name(d) == mark for d in getattr(one, "decorator_list", ()))
+    ]
 
 
 def _name(decorator: Any) -> str:
@@ -251,14 +255,11 @@ def main(arguments: list[str]) -> None:
     table_file, shell, line, *rest = arguments
     with open(table_file, encoding="utf-8") as file:
         table = json.load(file)
-    # What bash replaces begins after a colon or an equals sign; the rest of the word stands.
-    cut = 0
-    if shell == "bash":
-        last, current = split(line)[-1], rest[0] if rest else ""
-        cut = len(last) - (0 if current in (":", "=") else len(current))
-        cut = max(cut, 0) if last.endswith(current) else 0
+    # What bash replaces begins after a colon or an equals sign, if those part words; what is before stands.
+    parting = [sign for sign in ":=" if sign in (rest[0] if rest else "")] if shell == "bash" else []
+    cut = max((split(line)[-1].rfind(sign) + 1 for sign in parting), default=0)
     for word, told in offered(table, line):
-        print(word[cut:] if shell == "bash" else f"{word}\t{' '.join(told.split())}")
+        sys.stdout.write(f"{word[cut:]}\n" if shell == "bash" else f"{word}\t{' '.join(told.split())}\n")
 
 
 if __name__ == "__main__":
