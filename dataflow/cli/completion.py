@@ -109,7 +109,7 @@ def install(shell: str | None, dry_run: bool) -> None:
         if start is not None and not there:
             if not dry_run:
                 with open(start, "a", encoding="utf-8") as file:
-                    file.write(f"\n{line}  # completion for dataflow\n")
+                    file.write(f"\n# completion for dataflow\n{line}\n")
             click.echo(f"{told} a line in {start}")
     except OSError as error:
         raise Refused(

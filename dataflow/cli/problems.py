@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_CODES = {
     EXIT_OK: "success",
-    EXIT_FAILED: "the run failed or crashed; the task that was asked for has no result; or `dataflow doctor` found a problem",
+    EXIT_FAILED: "the run failed or crashed; the task asked for has no result; or `dataflow doctor` found a problem",
     EXIT_USAGE: "usage error: a wrong verb, option or parameter, or a file that cannot be loaded; nothing was run",
     EXIT_NOT_FOUND: "there is no such file, flow, run or task",
     EXIT_UNREACHABLE: "the record of runs, the results or the cluster cannot be reached, or another version made them",
