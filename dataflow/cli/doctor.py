@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from dataflow import __version__, settings
+from dataflow import __version__, settings, states
 from dataflow.cli import data
 from dataflow.cli.problems import EXIT_FAILED, EXIT_OK, explain
+from dataflow.cli.standing import is_left
 from dataflow.cli.terminal import Printer, amount, several
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -128,7 +129,6 @@ def home() -> Iterator[Finding]:
 def record() -> Iterator[Finding]:
     """The record of runs: its schema, and runs that nobody drives."""
     from dataflow.places import open_runs
-    from dataflow.recover import abandoned_runs
     from dataflow_storage.tables import HEAD, VERSIONS
 
     url = settings.runs_url()
@@ -151,7 +151,7 @@ def record() -> Iterator[Finding]:
         open_runs().runs(limit=1)
         yield Finding(check="record", message=f"{hidden(url)}, schema {HEAD}")
     store = open_runs()
-    left = abandoned_runs(store)
+    left = [row for row in store.runs(state=(states.PENDING, states.RUNNING), limit=None) if is_left(row)]
     names = ", ".join(row.name for row in left[:5])
     yield Finding(
         check="leases",

@@ -70,7 +70,7 @@ def test_bash_completes(script: list[str], ran: Said, folder: Path, cli: Call) -
     with Terminal(["bash", "--rcfile", "setup.bash", "-i"], folder, XDG_CACHE_HOME=str(folder / "cache")) as terminal:
         terminal.until("ready>")
         terminal.press(b"dataflow hist\t")
-        terminal.until("dataflow history ")
+        terminal.until("dataflow history")
         terminal.press(b"@last/tr\t")
         terminal.until("@last/transform")
         terminal.press(b"\x15dataflow run flows.py:et\t-p reg\t")
