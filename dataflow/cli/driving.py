@@ -229,10 +229,10 @@ def _drive(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, ti
     timed_out = heard = False
     acted = 0
     while not over.wait(POLL):
-        groups = progress.poll()
+        progress.poll()
         if pressed.count > acted:
             acted = pressed.count
-            running = sum(group.counts[states.RUNNING] for group in groups.values())
+            running = sum(found.get(states.RUNNING, 0) for found in run.counts.values())
             _cancel(run, acted, running, printer, interrupt.taken())
         elif deadline is not None and time.monotonic() > deadline and not timed_out:
             timed_out = True

@@ -24,6 +24,7 @@ OWN = sorted(states.FAILURE - {states.TRIGGER_FAILED})
 MOST_ROWS = 1000
 MOST_PROBLEMS = 5
 LAST_LINES = 5
+PLACE = re.compile(r"(?P<file>\S.*):\d+, in ")
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<name>.*)$')
 
 
@@ -129,7 +130,9 @@ def _tell(
     text = str((row.details or {}).get("full" if full else "text") or "")
     lines = list(text.splitlines() if full else readable(text))
     for line in lines or [clean(problem.message)]:
-        printer.line(f"    {CONTROL.sub('', line)}".rstrip())
+        shown = CONTROL.sub("", line).rstrip()
+        place = PLACE.match(shown)
+        printer.line(f"    {shown if place is None else printer.link(shown, place['file'])}".rstrip())
     lines_of_it = run._store.logs(run.id, path=row.path, idx=row.idx)
     logs = [line for line in lines_of_it if line.attempt == row.attempt][-LAST_LINES:]
     if logs:

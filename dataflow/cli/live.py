@@ -16,6 +16,7 @@ from dataflow.cli.terminal import PLAIN, clean, has_colour, has_unicode, took
 from dataflow.draw.marks import MARKS
 
 STYLES = {"good": "green", "bad": "red", "busy": "blue", "warn": "yellow", "calm": "dim"}
+TASKBARS = {"ConEmuANSI=ON", "TERM_PROGRAM=ghostty"}  # terminals, by their environment
 FREE = 4  # lines of the terminal that are left to what is printed
 
 
@@ -47,6 +48,7 @@ class LiveView:
             emoji=False,
         )
         self._live: Live | None = None
+        self._share = -1
         self._frame: Frame | None = None
 
     def start(self, line: str) -> None:
@@ -70,6 +72,7 @@ class LiveView:
         self._measure()
         if self._live is not None:
             self._live.update(self._picture(frame), refresh=True)
+            self._tell_taskbar(frame)
 
     def close(self) -> None:
         """Leave the last frame where it is; the terminal is as it was."""
@@ -79,9 +82,22 @@ class LiveView:
                 self._live.update(self._picture(self._frame))
             self._live.stop()
             self._live = None
+            self._tell_taskbar(None)
         self._above.release()
         self._above.close()
         self._file.close()
+
+    def _tell_taskbar(self, frame: Frame | None) -> None:
+        """Show how far it is in the taskbar (OSC 9;4), where the terminal is known to understand that."""
+        if not {f"{name}={os.environ.get(name)}" for name in ("ConEmuANSI", "TERM_PROGRAM")} & TASKBARS:
+            return
+        groups = frame.groups.values() if frame is not None else ()
+        total, done = sum(group.total for group in groups), sum(group.done for group in groups)
+        share = 100 * done // total if total else 0
+        if share != self._share:
+            self._share = share
+            self._file.write(f"\x1b]9;4;{1 if frame is not None else 0};{share}\x07")
+            self._file.flush()
 
     def _print(self, text: str) -> None:
         told = Text.from_ansi(text) if "\x1b" in text else Text(text)

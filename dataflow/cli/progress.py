@@ -106,7 +106,7 @@ class Progress:
             self._say(moment, f"run {name} {row.flow}{f' {given}' if given else ''}{f' ({note})' if note else ''}")
             self._flush()
 
-    def poll(self, *, last: bool = False) -> dict[str, Group]:
+    def poll(self, *, last: bool = False) -> None:
         """Print what is new.
 
         Parameters
@@ -114,6 +114,8 @@ class Progress:
         last : bool
             Nothing will follow: what was not told yet is told now.
         """
+        if self._printer is None and self._events is None:
+            return
         self._tell_logs()
         counts = self._run.counts
         transitions = self._run._store.transitions(self._run.id, after=self._seen)
@@ -131,14 +133,13 @@ class Progress:
                 self._change(row, groups[self._names[row.path]])
         if self._view is not None:
             self._view.draw(self._frame(groups, last=last))
-            return groups
+            return
         for group in groups.values():
             if self._is_over(group, groups, last):
                 self._close(group)
         if self._printer is not None and time.monotonic() - self._beat >= HEARTBEAT:
             self._heartbeat(groups)
         self._flush()
-        return groups
 
     def _tell_logs(self) -> None:
         if self._printer is None or self._level is None:

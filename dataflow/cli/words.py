@@ -3,8 +3,8 @@
     python -I -S words.py TABLE SHELL LINE [BREAKS]
 
 It imports nothing but small parts of the standard library, and nothing of dataflow, so that it answers in the time
-that an interpreter needs to start. What verbs there are stands in the JSON file TABLE; flows and parameters are read from
-the source of the file that is named, which is not run; runs and tasks from the record, if that is a SQLite file.
+that an interpreter needs to start. What verbs there are stands in the JSON file TABLE; flows and parameters are read
+from the source of the file that is named, which is not run; runs and tasks from the record, if that is a SQLite file.
 
 LINE is the command line up to the cursor; BREAKS, of bash alone, the signs that part words there. Each line that is
 printed is a word and, but for bash, a tab and what it means; nothing at all lets the shell offer files.

@@ -31,7 +31,8 @@ class Terminal:
     """
 
     def __init__(self, words: Sequence[str], folder: Path, *, columns: int = 100, lines: int = 40, **more: str) -> None:
-        self.raw, self.code = b"", None
+        self.raw = b""
+        self.code: int | None = None
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._pid, self._terminal = pty.fork()

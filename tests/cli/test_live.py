@@ -115,7 +115,7 @@ def test_no_colour_and_plain_letters_in_the_view(script: list[str], folder: Path
 
 @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {"CI": "true"}])
 def test_plain_lines_where_nothing_can_move(script: list[str], folder: Path, more: dict[str, str]) -> None:
-    with Terminal([*script, "run", "flows.py:etl"], folder, **more) as terminal:
+    with Terminal([*script, "run", "flows.py:etl"], folder, columns=100, lines=40, **more) as terminal:
         shown = terminal.ended()
     assert b"\x1b" not in terminal.raw
     assert any(line.endswith("extract started 1") for line in shown)

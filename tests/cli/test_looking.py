@@ -1,4 +1,4 @@
-"""Looking at runs that others drive, and at what will be: `watch`, `logs -f`, `history`, `check`, `doctor`, `--dry-run`."""
+"""Looking at runs that others drive, and at what will be: `watch`, `logs -f`, `history`, `check`, `doctor`, `-n`."""
 
 from __future__ import annotations
 
