@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dataflow import settings, states
 from dataflow.errors import NoSuchTask, NotFinished, RunFailed
@@ -20,8 +21,10 @@ from dataflow.report import report
 from dataflow.states import State
 from dataflow.structure import replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
-from dataflow_storage import ResultStore, RunStore
 from dataflow_storage.rows import LogRow, NodeRow, RunRow, TaskRunRow
+
+if TYPE_CHECKING:
+    from dataflow_storage import ResultStore, RunStore
 
 MOST_FAILED = 1000
 

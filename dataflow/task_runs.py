@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from dataflow import states
 from dataflow.errors import NotFinished, TaskFailed
 from dataflow.events import NO_INDEX, label
 from dataflow.states import State
-from dataflow_storage import Reference, ResultStore, RunStore
+from dataflow_storage.references import Reference
 from dataflow_storage.rows import LogRow, TaskRunRow
+
+# Whoever only reads the record starts without the code of results.
+if TYPE_CHECKING:
+    from dataflow_storage import ResultStore, RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
