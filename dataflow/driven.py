@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from dataflow import settings, states
+from dataflow import live, settings, states
 from dataflow.context import is_within
 from dataflow.definition import Hook
 from dataflow.errors import RunFailed, RunNotResumable, WaitsForItself
 from dataflow.graph import Graph
-from dataflow.orders import ABORT, CANCEL, Order
+from dataflow.orders import ABORT, CANCEL, PAUSE, Order
 from dataflow.owners import is_driven
 from dataflow.record import Record
 from dataflow_storage import RunStore
@@ -73,10 +74,19 @@ class Driven(Record):
         WaitsForItself
             In a hook or a task of this run: it goes on only when that returns.
         """
+        return self._wait(timeout)
+
+    def _watch(self) -> Self:
+        """Wait, and show in a notebook how it goes."""
+        with live.shown(self, self._note) as tick:
+            return self._wait(None, tick)
+
+    def _wait(self, timeout: float | None, tick: Callable[[], None] = lambda: None) -> Self:
         self._check_outside()
         deadline = None if timeout is None else time.monotonic() + timeout
         with _interruptible(self._driver):
             while deadline is None or time.monotonic() < deadline:
+                tick()
                 left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
                 driver = self._driver
                 if driver is not None and not driver.finished.wait(left):
@@ -85,6 +95,42 @@ class Driven(Record):
                     break
                 time.sleep(left)  # another process drives it
         return self
+
+    async def _awaited(self) -> Self:
+        """Wait, with the event loop free for others. Whoever stops to wait, as the interrupt button does, cancels."""
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None))
+        with live.shown(self, self._note) as tick:
+            try:
+                while not (await asyncio.wait({waiting}, timeout=live.PAUSE))[0]:
+                    tick()
+            except BaseException:
+                if self._driver is not None:
+                    self._driver.order(Order(what=CANCEL, by=interrupt.taken()))
+                raise
+            return await waiting
+
+    def progress(self) -> None:
+        """Show in this notebook cell how the run goes, and return at once; the picture keeps itself up to date.
+
+        Elsewhere than in a notebook, print how the run stands.
+        """
+        live.follow(self, self._note)
+
+    def _note(self) -> str:
+        """What is asked of the run, for people."""
+        stop = self._driver.told.stop if self._driver is not None and not self._driver.finished.is_set() else None
+        if stop is None:
+            return ""
+        if stop.what == PAUSE:
+            return "pausing: what runs finishes"
+        return (
+            "stopping" if self._driver is not None and self._driver.told.is_abort else "cancelling: what runs finishes"
+        )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        if self._shown is not None and self._shown == live.cell():
+            return {"text/plain": repr(self)}  # its picture stands right above
+        return live.bundle(self)
 
     def _check_outside(self) -> None:
         if is_within(self.id):
@@ -97,10 +143,8 @@ class Driven(Record):
             return True  # nobody has taken it up since
         return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))
 
-    def __await__(self) -> Iterator[object]:
-        import asyncio
-
-        return asyncio.to_thread(self.wait).__await__()
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self._awaited().__await__()
 
     def _hooks(self) -> tuple[Mapping[str, Hook], bool]:
         """The flow's hooks, and whether prints are log lines: as its code has them now, where that was read."""

@@ -71,7 +71,7 @@ class FlowGraph(Graph):
         """
         from dataflow.driven import finish
 
-        run = self.submit(executor=executor, results=results, refresh=refresh).wait()
+        run = self.submit(executor=executor, results=results, refresh=refresh)._watch()
         finish(run, raise_on_failure)
         return run
 
@@ -117,9 +117,12 @@ class FlowGraph(Graph):
         """As `run`, for asynchronous code."""
         import asyncio
 
-        return await asyncio.to_thread(
-            self.run, executor=executor, results=results, refresh=refresh, raise_on_failure=raise_on_failure
-        )
+        from dataflow.driven import finish
+
+        run = await asyncio.to_thread(self.submit, executor=executor, results=results, refresh=refresh)
+        await run
+        finish(run, raise_on_failure)
+        return run
 
     def visualize(self, path: str | None = None, format: str | None = None) -> str:
         """Draw the graph; nothing runs.

@@ -10,9 +10,12 @@ from typing import overload
 from dataflow import states
 from dataflow.errors import NotFinished, TaskFailed
 from dataflow.events import NO_INDEX, label
+from dataflow.log_lines import LogLines
 from dataflow.states import State
 from dataflow_storage import Reference, ResultStore, RunStore
-from dataflow_storage.rows import LogRow, TaskRunRow
+from dataflow_storage.rows import TaskRunRow, TransitionRow
+
+MOST_COMPLETED = 1000  # indices that Tab offers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,9 +114,31 @@ class TaskRun:
         """
         return self._records.value(self._row)
 
-    def logs(self, level: int = 0) -> list[LogRow]:
+    def exception(self) -> TaskFailed | None:
+        """What `result` would raise, or None where there is a value; the user's own traceback is its text.
+
+        Raises
+        ------
+        NotFinished
+            It is not final yet.
+        """
+        if self._row.state in states.WITH_VALUE:
+            return None
+        try:
+            self._records.value(self._row)
+        except TaskFailed as error:
+            return error.with_traceback(None)
+        return None
+
+    def logs(self, level: int = 0) -> LogLines:
         """Its log lines, in order, of at least this level."""
-        return self._records.runs.logs(self._records.run_id, path=self.path, idx=self._row.idx, level=level)
+        found = self._records.runs.logs(self._records.run_id, path=self.path, idx=self._row.idx, level=level)
+        return LogLines(found)
+
+    @property
+    def history(self) -> list[TransitionRow]:
+        """Its changes of state, in order."""
+        return self._records.runs.transitions(self._records.run_id, path=self.path, idx=self._row.idx)
 
     def __repr__(self) -> str:
         return f"TaskRun({self.label}: {self._row.state}{f', {self._row.message}' if self._row.message else ''})"
@@ -144,6 +169,9 @@ class TaskRuns(Sequence[TaskRun]):
         rows = {row.idx: row for row in self._records.runs.task_runs(self._records.run_id, path=self.path)}
         for index in range(self._width):
             yield TaskRun(self._records, rows.get(index) or pending(self._records.run_id, self.path, index))
+
+    def _ipython_key_completions_(self) -> list[int]:
+        return list(range(min(self._width, MOST_COMPLETED)))
 
     def result(self) -> list[object]:
         """The children's values, those that were skipped left out."""
