@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -98,34 +98,37 @@ class Driven(Record):
 
     async def _awaited(self) -> Self:
         """Wait, with the event loop free for others. Whoever stops to wait, as the interrupt button does, cancels."""
+        import asyncio
+
         waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None))
-        with live.shown(self, self._note) as tick:
-            try:
-                while not (await asyncio.wait({waiting}, timeout=live.PAUSE))[0]:
-                    tick()
-            except BaseException:
-                if self._driver is not None:
-                    self._driver.order(Order(what=CANCEL, by=interrupt.taken()))
-                raise
-            return await waiting
+        view = live.follow(self, self._note)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if self._driver is not None:
+                self._driver.order(Order(what=CANCEL, by=interrupt.taken()))
+            raise
+        finally:
+            if view is not None:
+                view.draw()
 
     def progress(self) -> None:
-        """Show in this notebook cell how the run goes, and return at once; the picture keeps itself up to date.
+        """Show in this notebook cell how the run goes, and return at once: the picture keeps itself up to date.
 
         Elsewhere than in a notebook, print how the run stands.
         """
-        live.follow(self, self._note)
+        if live.follow(self, self._note) is None:
+            sys.stdout.write(live.bundle(self)["text/plain"] + "\n")
 
     def _note(self) -> str:
         """What is asked of the run, for people."""
-        stop = self._driver.told.stop if self._driver is not None and not self._driver.finished.is_set() else None
-        if stop is None:
+        driver = self._driver
+        stop = driver.told.stop if driver is not None and not driver.finished.is_set() else None
+        if driver is None or stop is None:
             return ""
         if stop.what == PAUSE:
             return "pausing: what runs finishes"
-        return (
-            "stopping" if self._driver is not None and self._driver.told.is_abort else "cancelling: what runs finishes"
-        )
+        return "stopping" if driver.told.is_abort else "cancelling: what runs finishes"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         if self._shown is not None and self._shown == live.cell():

@@ -102,8 +102,7 @@ def text(now: Standing) -> str:
     lines, more = _lines(now)
     wide = max((len(line.name) for line in lines), default=0)
     told = [f"{MARKS[now.row.state].glyph} {now.row.flow} · {now.row.name} · {' · '.join(_head(now))}"]
-    for line in lines:
-        told.append(f"  {line.glyph} {line.name:<{wide}}  {line.told}{f'  {line.spent}' if line.spent else ''}")
+    told += [f"  {line.glyph} {line.name:<{wide}}  {line.told}  {line.spent}".rstrip() for line in lines]
     told += [f"  {more}"] if more else []
     told += [f"  {_summary(problem)}" for problem in now.problems]
     return "\n".join(told)
@@ -119,7 +118,7 @@ def _head(now: Standing) -> list[str]:
     if row.started is not None:
         spent = took((row.ended or time.time()) - row.started)
         left = max((_left(group, now) for group in now.groups), default=0.0)
-        facts.append(f"{spent}, about {took(left)} left" if left > 1 and not over else spent)
+        facts.append(f"{spent}, about {took(left)} left" if left > 1 and not over and not now.note else spent)
     if now.note:
         facts.append(now.note)
     return facts
@@ -189,8 +188,8 @@ def _glyph(glyph: str, tone: str) -> str:
 
 def _bar(share: Mapping[str, float]) -> str:
     parts = "".join(
-        f'<span style="display:inline-block;height:6px;vertical-align:top;width:{100 * part:.1f}%;background:{INKS[tone]}">'
-        "</span>"
+        '<span style="display:inline-block;height:6px;vertical-align:top;'
+        f'width:{100 * part:.1f}%;background:{INKS[tone]}"></span>'
         for tone, part in share.items()
         if part
     )
@@ -211,9 +210,8 @@ def _problems(now: Standing) -> str:
     for problem in now.problems:
         head = f"{_glyph(MARKS[problem.state].glyph, 'bad')} {escape(_summary(problem))}"
         if problem.text:
-            made.append(
-                f'<details><summary>{head}</summary><pre style="{_PRE}">{escape(problem.text[-MOST_TEXT:])}</pre></details>'
-            )
+            told = f'<pre style="{_PRE}">{escape(problem.text[-MOST_TEXT:])}</pre>'
+            made.append(f"<details><summary>{head}</summary>{told}</details>")
         else:
             made.append(f"<div>{head}</div>")
     return "".join(made)

@@ -6,7 +6,6 @@ saved notebook, and nothing lands in another cell.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
@@ -14,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dataflow import frame, settings, states
 from dataflow.groups import Group, group_names, grouped
@@ -22,6 +21,9 @@ from dataflow.owners import is_driven
 from dataflow.record import Record
 from dataflow.report import problems
 from dataflow_storage.rows import LogRow, NodeRow
+
+if TYPE_CHECKING:
+    import asyncio
 
 PAUSE = 0.25
 # A picture may take this share of the time at most.
@@ -149,7 +151,7 @@ class View:
 
     def draw(self) -> None:
         """Draw how the run stands now. What goes wrong with that is no matter of the run."""
-        from IPython.display import publish_display_data
+        import IPython
 
         begin = time.monotonic()
         try:
@@ -159,7 +161,7 @@ class View:
         else:
             made = {"text/html": frame.html(now), "text/plain": frame.text(now)}
             if made != self._last:
-                publish_display_data(made, transient={"display_id": self._id}, update=bool(self._last))
+                cast(Any, IPython).display.display(made, raw=True, display_id=self._id, update=bool(self._last))
                 self._last = made
         end = time.monotonic()
         self._next = end + max(PAUSE, (end - begin) / SHARE)
@@ -186,25 +188,29 @@ def _nothing() -> None:
 _following: set[asyncio.Task[None]] = set()
 
 
-def follow(run: Record, note: Callable[[], str]) -> None:
+def follow(run: Record, note: Callable[[], str]) -> View | None:
     """Show a run in this cell until it is over or paused, and return at once: the kernel's own loop draws it.
 
-    Outside a notebook, print how it stands.
+    None elsewhere than in a notebook.
     """
-    if kernel() is None:
-        sys.stdout.write(frame.text(Reader(run).standing()) + "\n")
-        return
+    if kernel() is None or not settings.get("notebook.progress"):
+        return None
+    import asyncio
+
     view = View(run, note)
 
     async def keep() -> None:
-        while True:
-            row = run.record
-            if row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row)):
-                view.draw()
-                return
+        while not _is_over(run):
             view.tick()
             await asyncio.sleep(PAUSE)
+        view.draw()
 
     task = asyncio.get_running_loop().create_task(keep())
     _following.add(task)
     task.add_done_callback(_following.discard)
+    return view
+
+
+def _is_over(run: Record) -> bool:
+    row = run.record
+    return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))
