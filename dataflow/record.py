@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dataflow import settings, states
+from dataflow.draw.picture import Picture
 from dataflow.errors import NoSuchTask, NotFinished, RunFailed
 from dataflow.events import NO_INDEX
 from dataflow.graph import Graph
@@ -123,6 +124,26 @@ class Record:
 
         names = {node.path: node.task for node in self._store.nodes(self.id)}
         return task_run_table(self.task_runs, names)
+
+    def timeline(self, lanes: str = "task") -> Picture:
+        """When what ran: a picture that a notebook shows; `.save("run.svg")` writes it.
+
+        Attempts are bars and the waits between them thin lines. What is too much for bars is drawn by how many ran at
+        each moment.
+
+        Parameters
+        ----------
+        lanes : str
+            "task": a lane for each task; "worker": one for each worker.
+
+        Raises
+        ------
+        OptionError
+            There are no such lanes.
+        """
+        from dataflow.timeline import run_timeline
+
+        return run_timeline(self._store, self.record, lanes)
 
     @property
     def report(self) -> str:

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING
 
 # What draws is loaded when something is drawn: the command line's tables only want `marks`.
@@ -100,15 +98,14 @@ def html(graph: Graph, counts: Counts | None = None) -> str | None:
 
     What is too large is folded further; None where that does not help.
     """
+    from dataflow.draw.picture import image
     from dataflow.draw.shape import items_of, view
     from dataflow.draw.svg import svg
 
     items = items_of(graph)
     for most in (MOST, 40, 24, 12, 6):
         shown = view(graph.flow, items, counts, limit=most, most=600 if most == MOST else most)
-        data = base64.b64encode(svg(shown, states=counts is not None).encode()).decode()
-        about = escape(f"graph of the flow {shown.title}")
-        made = f'<img alt="{about}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+        made = image(svg(shown, states=counts is not None), f"graph of the flow {shown.title}")
         if len(made) < MOST_BYTES:
             return made
     return None
