@@ -137,7 +137,7 @@ class FlowGraph(Graph):
         Returns
         -------
         str
-            The text of the picture.
+            The text of the picture; an SVG shows itself in a notebook.
         """
         from dataflow.draw import draw, format_of
 

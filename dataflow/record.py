@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow import settings, states
@@ -124,6 +125,33 @@ class Record:
 
         names = {node.path: node.task for node in self._store.nodes(self.id)}
         return task_run_table(self.task_runs, names)
+
+    def visualize(self, path: str | None = None, format: str | None = None) -> str:
+        """Draw the run's graph with its states, as it is known now: what deferred subflows built is in it.
+
+        Parameters
+        ----------
+        path : str, optional
+            A file to write: .svg, .mmd (Mermaid), .dot, .json or .txt.
+        format : str, optional
+            "svg", "mermaid", "dot", "json" or "text"; by default what the path's suffix says, else "svg".
+
+        Returns
+        -------
+        str
+            The text of the picture; an SVG shows itself in a notebook.
+        """
+        from dataflow.draw import draw_items, format_of
+        from dataflow.draw.expanded import items_of_record
+
+        returned = {node.path for node in self._graph.returned} if self._graph is not None else set()
+        items = items_of_record(self._store.nodes(self.id), returned)
+        drawn = draw_items(
+            self.flow, items, format or ("svg" if path is None else format_of(str(path))), counts=self.counts
+        )
+        if path is not None:
+            Path(path).write_text(drawn, encoding="utf-8")
+        return drawn
 
     def timeline(self, lanes: str = "task") -> Picture:
         """When what ran: a picture that a notebook shows; `.save("run.svg")` writes it.

@@ -29,12 +29,11 @@ def run_timeline(store: RunStore, run: RunRow, lanes: str) -> Picture:
         spans = spans_of(attempts, [names[row.path] for row in attempts], until)
     else:
         spans = spans_of(attempts, [row.worker or "?" for row in attempts], until)
+        spans = [span for span in spans if not span.wait]  # which hold no worker
         order = sorted({span.lane for span in spans})
     title = f"{run.flow} · {run.name}"
     return Picture(
-        svg=timeline(title, spans, lanes=order),
-        text=as_text(title, spans, lanes=order),
-        about=f"timeline of the run {run.name}",
+        timeline(title, spans, lanes=order), as_text(title, spans, lanes=order), f"timeline of the run {run.name}"
     )
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 # What draws is loaded when something is drawn: the command line's tables only want `marks`.
 if TYPE_CHECKING:
+    from dataflow.draw.shape import Item
     from dataflow.graph import Graph
 
 FORMATS = ("svg", "text", "mermaid", "dot", "json")
@@ -65,20 +66,37 @@ def draw(
       clean  ×3
       save       ← clean
     """
-    from dataflow.draw.shape import items_of, view
+    from dataflow.draw.shape import items_of
+
+    return draw_items(graph.flow, items_of(graph), format, counts=counts, limit=limit, ascii_only=ascii_only)
+
+
+def draw_items(
+    flow: str,
+    items: Sequence[Item],
+    format: str = "svg",
+    *,
+    counts: Counts | None = None,
+    limit: int | None = MOST,
+    ascii_only: bool = False,
+) -> str:
+    """Draw nodes that are known by what is on record; see `draw`. An SVG shows itself in a notebook."""
+    from dataflow.draw.picture import Picture
+    from dataflow.draw.shape import view
     from dataflow.draw.svg import svg
     from dataflow.draw.text import as_json, dot, mermaid, text
 
-    items = items_of(graph)
     if format == "json":
-        return as_json(graph.flow, items, counts)
+        return as_json(flow, items, counts)
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}.")
-    shown = view(graph.flow, items, counts, limit)
+    shown = view(flow, items, counts, limit)
     states = counts is not None
     if format == "text":
         return text(shown, states=states, ascii_only=ascii_only)
-    return {"svg": svg, "mermaid": mermaid, "dot": dot}[format](shown, states=states)
+    if format == "svg":
+        return Picture(svg(shown, states=states), text(shown, states=states).rstrip(), f"graph of {shown.title}")
+    return {"mermaid": mermaid, "dot": dot}[format](shown, states=states)
 
 
 def format_of(path: str) -> str:

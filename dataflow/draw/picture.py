@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Picture:
-    """An SVG, with the same in text.
+class Picture(str):
+    """The text of an SVG, with the same in words.
 
     Parameters
     ----------
@@ -22,16 +20,22 @@ class Picture:
         What it is of, in a line.
     """
 
-    svg: str
+    __slots__ = ("about", "text")
     text: str
     about: str
 
+    def __new__(cls, svg: str, text: str, about: str) -> Picture:
+        """Make a picture."""
+        made = super().__new__(cls, svg)
+        made.text, made.about = text, about
+        return made
+
     def save(self, path: str | Path) -> None:
         """Write the SVG to a file."""
-        Path(path).write_text(self.svg, encoding="utf-8")
+        Path(path).write_text(self, encoding="utf-8")
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": image(self.svg, self.about), "text/plain": self.text}
+        return {"text/html": image(self, self.about), "text/plain": self.text}
 
     def __repr__(self) -> str:
         return self.text
