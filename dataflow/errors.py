@@ -159,6 +159,16 @@ class PlaceError(DataflowError, ValueError):
         )
 
 
+class RecordElsewhere(DataflowError, ConnectionError):
+    """A node was computed on a cluster whose workers cannot reach the record of runs."""
+
+    def __init__(self, path: str, host: str, worker: str) -> None:
+        super().__init__(
+            f"the record of runs is the file {path!r} on {host}, which a worker on {worker} cannot reach. Set "
+            "dataflow.runs.url to a PostgreSQL database, or run the flow itself: flow.run(..., executor=client)."
+        )
+
+
 class CacheError(DataflowError, TypeError):
     """A cache key cannot be made: something that counts has no digest."""
 
