@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from dataflow import settings
@@ -64,14 +64,13 @@ class Computation:
 @contextmanager
 def _somewhere() -> Iterator[object]:
     """Where the run's tasks go: to the cluster that this is a worker of, with this task out of their way; else here."""
-    distributed: Any = sys.modules.get("distributed")
+    distributed: Any = import_module("distributed")  # Dask has imported it to find out where to compute
     try:
-        client = None if distributed is None else distributed.get_worker() and distributed.get_client()
+        distributed.get_worker()
     except ValueError:
-        client = None
-    if client is None:
         yield "sync" if threading.current_thread() is threading.main_thread() else "threads"
         return
+    client = distributed.get_client()
     distributed.secede()
     try:
         yield client
