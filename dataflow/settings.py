@@ -60,8 +60,8 @@ def get(name: str) -> object:
 
 def dask_annotations() -> Mapping[str, Any]:
     """What `dask.annotate` says here; nobody has said anything where Dask was not imported."""
-    config = sys.modules.get("dask.config")
-    said: Mapping[str, Any] = {} if config is None else config.config.get("annotations", {})
+    dask = sys.modules.get("dask.base")
+    said: Mapping[str, Any] = {} if dask is None else dask.get_annotations()
     return said
 
 
