@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
+from dataflow.lazy import collections_in, computed
 from dataflow.outcome import ABSENT, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.states import SKIPPED
@@ -13,7 +14,7 @@ from dataflow.structure import LEAVES, replace
 
 
 def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str, object]]:
-    """The arguments with the upstreams' values and the secrets in them."""
+    """The arguments with the upstreams' values, the secrets, and what Dask collections hold in them."""
     if LEAVES.issuperset(map(type, unit.args)) and LEAVES.issuperset(map(type, unit.kwargs.values())):
         return unit.args, unit.kwargs
     store = session.job.store
@@ -42,4 +43,7 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str,
             return value_of(value)
         return replace(value, (Slot, Secret), filled)  # type: ignore[arg-type]
 
-    return tuple(bound(value) for value in unit.args), {name: bound(value) for name, value in unit.kwargs.items()}
+    args = tuple(bound(value) for value in unit.args)
+    kwargs = {name: bound(value) for name, value in unit.kwargs.items()}
+    lazy = [one for value in (*args, *kwargs.values()) for one in collections_in(value)]
+    return computed((args, kwargs), lazy) if lazy else (args, kwargs)  # type: ignore[return-value]

@@ -86,6 +86,9 @@ class _Nobody:
     def is_open(self) -> bool:
         return False
 
+    def is_cancelled(self) -> bool:
+        return False
+
 
 def first(graph: Graph, results: ResultStore, refresh: bool | tuple[str, ...] = False) -> list[NodePreview]:
     """What a new run of a graph would run, and what it would take from the cache or find at its target.

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dataflow import states
-from dataflow.cli.groups import Group
 from dataflow.cli.terminal import several, took
 from dataflow.draw.marks import MARKS, overall
+from dataflow.groups import Group
 
 BAR = 20
 EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -159,6 +159,13 @@ class RunReading:
                 found.setdefault(path, {})[state] = n
         return found
 
+    def spans(self, run_id: str) -> dict[str, tuple[float | None, float | None]]:
+        """When the first task run of each node began, and when the last one that is over ended; by path."""
+        query = select(TASK_RUNS.c.path, func.min(TASK_RUNS.c.started), func.max(TASK_RUNS.c.ended))
+        with self._database.reading() as connection:
+            found = connection.execute(query.where(TASK_RUNS.c.run_id == run_id).group_by(TASK_RUNS.c.path))
+            return {path: (began, ended) for path, began, ended in found}
+
     def graph(self, run_id: str) -> bytes | None:
         """The run's graph, as it was given."""
         with self._database.reading() as connection:

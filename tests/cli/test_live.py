@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import dataflow
-from dataflow.cli.groups import Group
 from dataflow.cli.rows import Frame, chosen, row
+from dataflow.groups import Group
 from tests.cli.screen import Terminal
 
 BAD = """import time
