@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
+from dataflow.lazy import Collection, computed
 from dataflow.outcome import ABSENT, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.states import SKIPPED
@@ -11,7 +12,7 @@ from dataflow.structure import replace
 
 
 def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, object]]:
-    """The arguments with the upstreams' values and the secrets in them."""
+    """The arguments with the upstreams' values, the secrets, and what Dask collections hold in them."""
     store = session.job.store
 
     def value_of(outcome: Outcome) -> object:
@@ -20,11 +21,15 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, ob
             outcome.value = store.get(outcome.reference)
         return outcome.value if has_value(outcome) else Missing(outcome.state)
 
+    lazy: list[Collection] = []
     leave_out = unit.definition.policy.skip_on_upstream_skip
 
-    def filled(marker: Slot | Secret) -> object:
+    def filled(marker: Slot | Secret | Collection) -> object:
         if isinstance(marker, Secret):
             return marker.get()
+        if isinstance(marker, Collection):
+            lazy.append(marker)
+            return marker
         upstream = unit.upstream[marker.place]
         if isinstance(upstream, list):
             return [value_of(child) for child in upstream if not (leave_out and child.type == SKIPPED)]
@@ -33,6 +38,8 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, ob
     def bound(value: object) -> object:
         if isinstance(value, Outcome):
             return value_of(value)
-        return replace(value, (Slot, Secret), filled)  # type: ignore[arg-type]
+        return replace(value, (Slot, Secret, Collection), filled)  # type: ignore[arg-type]
 
-    return tuple(bound(value) for value in unit.args), {name: bound(value) for name, value in unit.kwargs.items()}
+    args = tuple(bound(value) for value in unit.args)
+    kwargs = {name: bound(value) for name, value in unit.kwargs.items()}
+    return computed((args, kwargs), lazy) if lazy else (args, kwargs)  # type: ignore[return-value]

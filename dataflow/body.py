@@ -18,6 +18,7 @@ from dataflow.context import current as current_context
 from dataflow.definition import Definition
 from dataflow.events import LogLine
 from dataflow.failure import Failure, describe
+from dataflow.lazy import settled
 from dataflow.session import Session
 from dataflow.signals import Signal
 
@@ -77,7 +78,7 @@ def _guarded(
     session: Session, fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> object:
     try:
-        return fn(*args, **kwargs)
+        return settled(fn(*args, **kwargs))
     except BaseException as error:
         if session.job.control.aborted and isinstance(error, KeyboardInterrupt):
             raise  # the second Ctrl-C, in the thread that waits for this very body
@@ -125,7 +126,7 @@ def _in_child(
         return Raised(error, _told(error))
     kind, value = cloudpickle.loads(answer)
     if kind == "value":
-        return value
+        return _guarded(session, settled, (value,), {})
     pickled, failure = value
     try:
         exception = cloudpickle.loads(pickled) if pickled else None

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from typing import Any
 
+from dataflow import settings
 from dataflow.definition import Definition
 from dataflow.errors import GraphClosed
 from dataflow.graph import Graph, check_acyclic, check_targets
@@ -38,6 +40,7 @@ class Builder:
         self.nodes: list[Node] = []
         self._used: dict[str, int] = {}
         self._taken: set[str] = set()
+        self._annotations: dict[tuple[int, str], tuple[Definition, Definition]] = {}
 
     def _path(self, name: str) -> str:
         # Counting calls by name keeps a path the same between builds, whatever else the body does.
@@ -64,7 +67,7 @@ class Builder:
         """A Node for one call."""
         node = Node(
             path=self._path(definition.name),
-            definition=definition,
+            definition=self._annotated(definition),
             args=args,
             kwargs=kwargs,
             wait_for=wait_for,
@@ -74,6 +77,25 @@ class Builder:
         )
         self.nodes.append(node)
         return node
+
+    def _annotated(self, definition: Definition) -> Definition:
+        """The definition with what `dask.annotate` says around this call; the task's own options go first."""
+        said = settings.dask_annotations()
+        if not said or definition.internal:
+            return definition
+        key = id(definition), repr(sorted(said.items()))
+        if key not in self._annotations:
+            policy = definition.policy
+            workers = said.get("workers") or ()
+            changes: dict[str, Any] = {
+                "resources": {**said.get("resources", {}), **policy.resources},
+                "priority": policy.priority or said.get("priority", 0),
+                "workers": policy.workers or ((workers,) if isinstance(workers, str) else tuple(workers)),
+                "retries": policy.retries or said.get("retries", 0),
+            }
+            # The definition is kept with it, so that its id stays its own.
+            self._annotations[key] = definition, replace(definition, policy=replace(policy, **changes))
+        return self._annotations[key][1]
 
     @contextmanager
     def group(self, name: str) -> Iterator[None]:

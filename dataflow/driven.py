@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from dataflow import settings, states
+from dataflow import live, settings, states
 from dataflow.context import is_within
 from dataflow.definition import Hook
 from dataflow.errors import RunFailed, RunNotResumable, WaitsForItself
 from dataflow.graph import Graph
-from dataflow.orders import ABORT, CANCEL, Order
+from dataflow.orders import ABORT, CANCEL, PAUSE, Order
 from dataflow.owners import is_driven
 from dataflow.record import Record
 from dataflow_storage import RunStore
@@ -73,10 +74,19 @@ class Driven(Record):
         WaitsForItself
             In a hook or a task of this run: it goes on only when that returns.
         """
+        return self._wait(timeout)
+
+    def _watch(self) -> Self:
+        """Wait, and show in a notebook how it goes."""
+        with live.shown(self, self._note) as tick:
+            return self._wait(None, tick)
+
+    def _wait(self, timeout: float | None, tick: Callable[[], None] = lambda: None) -> Self:
         self._check_outside()
         deadline = None if timeout is None else time.monotonic() + timeout
         with _interruptible(self._driver):
             while deadline is None or time.monotonic() < deadline:
+                tick()
                 left = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
                 driver = self._driver
                 if driver is not None and not driver.finished.wait(left):
@@ -85,6 +95,45 @@ class Driven(Record):
                     break
                 time.sleep(left)  # another process drives it
         return self
+
+    async def _awaited(self) -> Self:
+        """Wait, with the event loop free for others. Whoever stops to wait, as the interrupt button does, cancels."""
+        import asyncio
+
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait, None))
+        view = live.follow(self, self._note)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if self._driver is not None:
+                self._driver.order(Order(what=CANCEL, by=interrupt.taken()))
+            raise
+        finally:
+            if view is not None:
+                view.draw()
+
+    def progress(self) -> None:
+        """Show in this notebook cell how the run goes, and return at once: the picture keeps itself up to date.
+
+        Elsewhere than in a notebook, print how the run stands.
+        """
+        if live.follow(self, self._note) is None:
+            sys.stdout.write(live.bundle(self)["text/plain"] + "\n")
+
+    def _note(self) -> str:
+        """What is asked of the run, for people."""
+        driver = self._driver
+        stop = driver.told.stop if driver is not None and not driver.finished.is_set() else None
+        if driver is None or stop is None:
+            return ""
+        if stop.what == PAUSE:
+            return "pausing: what runs finishes"
+        return "stopping" if driver.told.is_abort else "cancelling: what runs finishes"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        if self._shown is not None and self._shown == live.cell():
+            return {"text/plain": repr(self)}  # its picture stands right above
+        return live.bundle(self)
 
     def _check_outside(self) -> None:
         if is_within(self.id):
@@ -97,10 +146,8 @@ class Driven(Record):
             return True  # nobody has taken it up since
         return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))
 
-    def __await__(self) -> Iterator[object]:
-        import asyncio
-
-        return asyncio.to_thread(self.wait).__await__()
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self._awaited().__await__()
 
     def _hooks(self) -> tuple[Mapping[str, Hook], bool]:
         """The flow's hooks, and whether prints are log lines: as its code has them now, where that was read."""

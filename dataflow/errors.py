@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
 
 
 class DataflowError(Exception):
@@ -157,6 +159,16 @@ class PlaceError(DataflowError, ValueError):
         )
 
 
+class RecordElsewhere(DataflowError, ConnectionError):
+    """A node was computed on a cluster whose workers cannot reach the record of runs."""
+
+    def __init__(self, path: str, host: str, worker: str) -> None:
+        super().__init__(
+            f"the record of runs is the file {path!r} on {host}, which a worker on {worker} cannot reach. Set "
+            "dataflow.runs.url to a PostgreSQL database, or run the flow itself: flow.run(..., executor=client)."
+        )
+
+
 class CacheError(DataflowError, TypeError):
     """A cache key cannot be made: something that counts has no digest."""
 
@@ -211,6 +223,9 @@ class RunFailed(DataflowError, RuntimeError):
         self.run = run
         super().__init__(report)
 
+    def _render_traceback_(self) -> list[str]:
+        return _users_frames(self)
+
 
 class TaskFailed(DataflowError, RuntimeError):
     """The result of a task run was asked for that has none. `.state` says why."""
@@ -218,6 +233,27 @@ class TaskFailed(DataflowError, RuntimeError):
     def __init__(self, label: str, state: object, report: str) -> None:
         self.state = state
         super().__init__(f"{label} has no result: {report}")
+
+    def _render_traceback_(self) -> list[str]:
+        return _users_frames(self)
+
+
+def _users_frames(error: BaseException) -> list[str]:
+    """The traceback that a notebook shows: the user's frames; those of the framework say nothing of what went wrong."""
+    from IPython import get_ipython
+
+    ours = str(Path(__file__).parent)
+    frames: list[TracebackType] = []
+    at = error.__traceback__
+    while at is not None:
+        if not at.tb_frame.f_code.co_filename.startswith(ours):
+            frames.append(at)
+        at = at.tb_next
+    chain: TracebackType | None = None
+    for one in reversed(frames):
+        chain = TracebackType(chain, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    shown: list[str] = get_ipython().InteractiveTB.structured_traceback(type(error), error, chain, tb_offset=1)
+    return shown
 
 
 class NotFinished(DataflowError, RuntimeError):

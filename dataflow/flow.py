@@ -268,6 +268,14 @@ class Flow(Generic[P, R]):
         """Its hooks."""
         return self._hooks
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        told = {"text/plain": repr(self)}
+        try:
+            drawn = self.graph()._repr_mimebundle_()
+        except Exception:  # a parameter has no default, or the body wants more than its defaults
+            return told
+        return {**drawn, "text/plain": f"{told['text/plain']}\n{drawn['text/plain']}"}
+
     def __repr__(self) -> str:
         return f"Flow({self.name}{self.signature})"
 

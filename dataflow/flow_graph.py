@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from dataflow.definition import Hook
 from dataflow.graph import Graph
 from dataflow.loading import refuse_runs
+from dataflow.node import Node
 from dataflow.parameters import masked
 
 if TYPE_CHECKING:
@@ -43,6 +46,29 @@ class FlowGraph(Graph):
 
     source: Runnable
 
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            node.home = self
+
+    # Its nodes as Dask collections; see `Node`. -----------------------------------------------------------------------
+
+    @functools.cached_property
+    def _token(self) -> str:
+        return uuid.uuid4().hex
+
+    def dask_key(self, node: Node) -> str:
+        """The key of a node in Dask's graph: dashboards show what has one name together."""
+        return f"{node.name}-{uuid.uuid5(uuid.UUID(self._token), node.path).hex}"
+
+    def dask_graph(self, node: Node) -> Mapping[str, object]:
+        """The Dask graph of a node: one task, which makes a run of it and of all before it."""
+        from dask._task_spec import Task
+
+        from dataflow.collection import computation
+
+        key = self.dask_key(node)
+        return {key: Task(key, computation(self, node, {**self.source.settings, "version": self.source.version}))}
+
     def run(
         self,
         *,
@@ -71,7 +97,7 @@ class FlowGraph(Graph):
         """
         from dataflow.driven import finish
 
-        run = self.submit(executor=executor, results=results, refresh=refresh).wait()
+        run = self.submit(executor=executor, results=results, refresh=refresh)._watch()
         finish(run, raise_on_failure)
         return run
 
@@ -117,9 +143,12 @@ class FlowGraph(Graph):
         """As `run`, for asynchronous code."""
         import asyncio
 
-        return await asyncio.to_thread(
-            self.run, executor=executor, results=results, refresh=refresh, raise_on_failure=raise_on_failure
-        )
+        from dataflow.driven import finish
+
+        run = await asyncio.to_thread(self.submit, executor=executor, results=results, refresh=refresh)
+        await run
+        finish(run, raise_on_failure)
+        return run
 
     def visualize(self, path: str | None = None, format: str | None = None) -> str:
         """Draw the graph; nothing runs.
@@ -134,7 +163,7 @@ class FlowGraph(Graph):
         Returns
         -------
         str
-            The text of the picture.
+            The text of the picture; an SVG shows itself in a notebook.
         """
         from dataflow.draw import draw, format_of
 

@@ -29,6 +29,13 @@ class Adder(Protocol):
     ) -> Node: ...
 
 
+class Home(Protocol):
+    """What a Node asks of the graph that it belongs to, for Dask."""
+
+    def dask_key(self, node: Node) -> str: ...
+    def dask_graph(self, node: Node) -> Mapping[str, object]: ...
+
+
 class Whole:
     """An argument of a map that each child gets whole; `unmapped` makes it."""
 
@@ -99,7 +106,7 @@ class Node:
     # NumPy and pandas leave operators with a Node to the Node, instead of walking it.
     __array_ufunc__ = None
     __pandas_priority__ = 5000
-    __slots__ = ("_adder", "args", "definition", "kwargs", "mapped", "path", "upstream", "wait_for", "width")
+    __slots__ = ("_adder", "args", "definition", "home", "kwargs", "mapped", "path", "upstream", "wait_for", "width")
 
     def __init__(
         self,
@@ -122,6 +129,7 @@ class Node:
         self.width = width
         self._adder = adder
         self.upstream: tuple[Node, ...] = ()
+        self.home: Home | None = None  # the flow's graph, once it is complete
 
     @property
     def name(self) -> str:
@@ -162,6 +170,34 @@ class Node:
         if not self.mapped:
             return f"Node({self.path})"
         return f"Node({self.path} × {'?' if self.width is None else self.width})"
+
+    # A Dask collection, once its graph is complete: computing it is a run of its own. ---------------------------------
+
+    def __dask_graph__(self) -> Mapping[str, object] | None:
+        return None if self.home is None else self.home.dask_graph(self)
+
+    def __dask_keys__(self) -> list[str]:
+        return [self.__dask_tokenize__()]
+
+    def __dask_tokenize__(self) -> str:
+        if self.home is None:
+            raise LazyValueError(self.path, "computing it", "Pass it to a task; its flow's graph is not complete yet.")
+        return self.home.dask_key(self)
+
+    def __dask_postcompute__(self) -> tuple[Callable[[Sequence[object]], object], tuple[()]]:
+        return operator.itemgetter(0), ()
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return _persisted, (self.__dask_tokenize__(),)
+
+    __dask_optimize__ = None
+
+    @property
+    def __dask_scheduler__(self) -> Callable[..., object]:
+        from dask import threaded
+
+        get: Callable[..., object] = threaded.get
+        return get
 
     def _operate(self, name: str, fn: Callable[..., object], *others: object) -> Node:
         if self._adder is None:
@@ -253,6 +289,14 @@ class Node:
 
     def __ne__(self, other: object) -> Node:  # type: ignore[override]
         return self._operate("ne", operator.ne, other)
+
+
+def _persisted(graph: object, key: str, rename: Mapping[str, str] | None = None) -> object:
+    """What `persist` gives: a value that is on its way, or there."""
+    from dask.delayed import Delayed
+
+    make: Callable[[str, object], object] = Delayed
+    return make((rename or {}).get(key, key), graph)
 
 
 def _reflected(fn: Callable[[object, object], object]) -> Callable[[object, object], object]:

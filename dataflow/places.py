@@ -32,9 +32,9 @@ def open_results(url: str) -> ResultStore:
     )
 
 
-def open_runs() -> RunStore:
-    """The record of runs, as configured."""
-    url = settings.runs_url()
+def open_runs(url: str | None = None) -> RunStore:
+    """The record of runs at a URL, or as configured."""
+    url = url or settings.runs_url()
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
     return RunStore(url)

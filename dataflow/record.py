@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataflow import settings, states
+from dataflow.draw.picture import Picture
 from dataflow.errors import NoSuchTask, NotFinished, RunFailed
 from dataflow.events import NO_INDEX
 from dataflow.graph import Graph
+from dataflow.log_lines import LogLines
 from dataflow.outcome import Missing
 from dataflow.outputs import OutputRef, by_path, loaded_outputs
 from dataflow.places import open_results
@@ -21,7 +25,10 @@ from dataflow.states import State
 from dataflow.structure import replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
 from dataflow_storage import ResultStore, RunStore
-from dataflow_storage.rows import LogRow, NodeRow, RunRow, TaskRunRow
+from dataflow_storage.rows import NodeRow, RunRow, TaskRunRow, TransitionRow
+
+if TYPE_CHECKING:
+    import pandas
 
 MOST_FAILED = 1000
 
@@ -45,6 +52,7 @@ class Record:
         self.id, self.name, self.flow = row.id, row.name, row.flow
         self.parameters: Mapping[str, object] = row.parameters
         self._results_url = row.results_url or settings.results_url()
+        self._shown: int | None = None  # the notebook cell that has its picture already
 
     @property
     def record(self) -> RunRow:
@@ -87,9 +95,83 @@ class Record:
     def _ipython_key_completions_(self) -> list[str]:
         return [node.path for node in self._store.nodes(self.id)]
 
-    def logs(self, level: int = 0) -> list[LogRow]:
+    def logs(self, level: int = 0) -> LogLines:
         """All log lines of the run and its tasks, of at least this level: each task's in its own order."""
-        return self._store.logs(self.id, level=level)
+        return LogLines(self._store.logs(self.id, level=level))
+
+    @property
+    def failed(self) -> list[TaskRun]:
+        """The task runs that failed, in any way; at most the first 1,000."""
+        rows = self._store.task_runs(self.id, states=sorted(states.FAILURE), limit=MOST_FAILED)
+        return [TaskRun(self._records, row) for row in rows]
+
+    @property
+    def history(self) -> list[TransitionRow]:
+        """Every change of state of the run and its task runs, in order."""
+        return self._store.transitions(self.id)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The task runs as a pandas table: one row for each, in the order of the graph.
+
+        Columns: `task`, `path`, `index` (missing where not mapped), `state`, `message`, `attempt`, `started`, `ended`
+        (UTC), `seconds` (of the last attempt), `worker`.
+
+        Raises
+        ------
+        ImportError
+            pandas is not there: it comes with the extra `parquet`.
+        """
+        from dataflow.tables import task_run_table
+
+        names = {node.path: node.task for node in self._store.nodes(self.id)}
+        return task_run_table(self.task_runs, names)
+
+    def visualize(self, path: str | None = None, format: str | None = None) -> str:
+        """Draw the run's graph with its states, as it is known now: what deferred subflows built is in it.
+
+        Parameters
+        ----------
+        path : str, optional
+            A file to write: .svg, .mmd (Mermaid), .dot, .json or .txt.
+        format : str, optional
+            "svg", "mermaid", "dot", "json" or "text"; by default what the path's suffix says, else "svg".
+
+        Returns
+        -------
+        str
+            The text of the picture; an SVG shows itself in a notebook.
+        """
+        from dataflow.draw import draw_items, format_of
+        from dataflow.draw.expanded import items_of_record
+
+        returned = {node.path for node in self._graph.returned} if self._graph is not None else set()
+        items = items_of_record(self._store.nodes(self.id), returned)
+        drawn = draw_items(
+            self.flow, items, format or ("svg" if path is None else format_of(str(path))), counts=self.counts
+        )
+        if path is not None:
+            Path(path).write_text(drawn, encoding="utf-8")
+        return drawn
+
+    def timeline(self, lanes: str = "task") -> Picture:
+        """When what ran: a picture that a notebook shows; `.save("run.svg")` writes it.
+
+        Attempts are bars and the waits between them thin lines. What is too much for bars is drawn by how many ran at
+        each moment.
+
+        Parameters
+        ----------
+        lanes : str
+            "task": a lane for each task; "worker": one for each worker.
+
+        Raises
+        ------
+        OptionError
+            There are no such lanes.
+        """
+        from dataflow.timeline import run_timeline
+
+        return run_timeline(self._store, self.record, lanes)
 
     @property
     def report(self) -> str:

@@ -195,7 +195,7 @@ class Run(Driven):
         return control.plan(self, from_, only, retry=retry)
 
     def _to_its_end(self, raise_on_failure: bool) -> Run:
-        self.wait()
+        self._watch()
         finish(self, raise_on_failure)
         return self
 

@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 @functools.cache
@@ -54,6 +56,13 @@ def get(name: str) -> object:
         _config.cache_clear()
         value = _config().get(f"dataflow.{name}")
     return value
+
+
+def dask_annotations() -> Mapping[str, Any]:
+    """What `dask.annotate` says here; nobody has said anything where Dask was not imported."""
+    dask = sys.modules.get("dask.base")
+    said: Mapping[str, Any] = {} if dask is None else dask.get_annotations()
+    return said
 
 
 def home() -> Path:

@@ -22,6 +22,7 @@ from dataflow.places import choose_executor, open_results, open_runs
 from dataflow.recovery import lease_seconds, me
 from dataflow.run import Run
 from dataflow.source import address
+from dataflow_storage import RunStore
 
 
 def start(
@@ -37,6 +38,7 @@ def start(
     refresh: object = False,
     source: object = None,
     rerun_of: str = "",
+    runs: RunStore | None = None,
 ) -> Run:
     """Put a graph on record as a run and begin to drive it.
 
@@ -58,11 +60,13 @@ def start(
         The flow that built the graph: another process may have to find it again.
     rerun_of : str
         The id of the run that this one repeats.
+    runs : RunStore, optional
+        Where to record it; None: as configured.
     """
     anew = _names(refresh)
     prune.check(graph, anew)
     chosen = choose_executor(executor)
-    store = open_runs()
+    store = runs or open_runs()
     now = time.time()
     run_id = uuid.uuid4().hex
     results_store = open_results(results or settings.results_url())

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import overload
 
-from dataflow import states
+from dataflow import showing, states
+from dataflow.draw.marks import MARKS
+from dataflow.draw.times import took
 from dataflow.errors import NotFinished, TaskFailed
 from dataflow.events import NO_INDEX, label
+from dataflow.log_lines import LogLines
 from dataflow.states import State
 from dataflow_storage import Reference, ResultStore, RunStore
-from dataflow_storage.rows import LogRow, TaskRunRow
+from dataflow_storage.rows import TaskRunRow, TransitionRow
+
+MOST_COMPLETED = 1000  # indices that Tab offers
+MOST_SHOWN = 20  # children that are told of one by one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,9 +118,48 @@ class TaskRun:
         """
         return self._records.value(self._row)
 
-    def logs(self, level: int = 0) -> list[LogRow]:
+    def exception(self) -> TaskFailed | None:
+        """What `result` would raise, or None where there is a value; the user's own traceback is its text.
+
+        Raises
+        ------
+        NotFinished
+            It is not final yet.
+        """
+        if self._row.state in states.WITH_VALUE:
+            return None
+        try:
+            self._records.value(self._row)
+        except TaskFailed as error:
+            return error.with_traceback(None)
+        return None
+
+    def logs(self, level: int = 0) -> LogLines:
         """Its log lines, in order, of at least this level."""
-        return self._records.runs.logs(self._records.run_id, path=self.path, idx=self._row.idx, level=level)
+        found = self._records.runs.logs(self._records.run_id, path=self.path, idx=self._row.idx, level=level)
+        return LogLines(found)
+
+    @property
+    def history(self) -> list[TransitionRow]:
+        """Its changes of state, in order."""
+        return self._records.runs.transitions(self._records.run_id, path=self.path, idx=self._row.idx)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": f"{_shown_head(self)}{self._preview()}", "text/plain": repr(self)}
+
+    def _preview(self) -> str:
+        """Its result as HTML, or why there is none."""
+        if self._row.state in states.FAILURE:
+            told = str((self._row.details or {}).get("text") or self._row.message)
+            return f"<pre>{escape(told)}</pre>"
+        if self._row.state not in states.WITH_VALUE:
+            return ""
+        if self.reference is not None and self.reference.size > showing.MOST_BYTES:
+            return f"<div>a result of {self.reference.size:,} bytes: result() loads it</div>"
+        try:
+            return showing.as_html(self._records.value(self._row))
+        except Exception as error:  # it is gone, or was never stored
+            return f"<div>{escape(str(error))}</div>"
 
     def __repr__(self) -> str:
         return f"TaskRun({self.label}: {self._row.state}{f', {self._row.message}' if self._row.message else ''})"
@@ -145,15 +191,33 @@ class TaskRuns(Sequence[TaskRun]):
         for index in range(self._width):
             yield TaskRun(self._records, rows.get(index) or pending(self._records.run_id, self.path, index))
 
+    def _ipython_key_completions_(self) -> list[int]:
+        return list(range(min(self._width, MOST_COMPLETED)))
+
     def result(self) -> list[object]:
         """The children's values, those that were skipped left out."""
         return [child.result() for child in self if child.state.type != states.SKIPPED]
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        rows = self._records.runs.task_runs(self._records.run_id, path=self.path)
+        # What failed is told first.
+        told = sorted(rows, key=lambda row: (row.state not in states.FAILURE, row.idx))[:MOST_SHOWN]
+        lines = "".join(f"<div>{_shown_head(TaskRun(self._records, row))}</div>" for row in told)
+        more = f"<div>… and {len(rows) - len(told):,} more</div>" if len(rows) > len(told) else ""
+        return {"text/html": f"<div><b>{escape(repr(self))}</b></div>{lines}{more}", "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         counts = self._records.runs.counts(self._records.run_id).get(self.path, {})
         return (
             f"TaskRuns({self.path} × {self._width}: {', '.join(f'{n} {state}' for state, n in sorted(counts.items()))})"
         )
+
+
+def _shown_head(one: TaskRun) -> str:
+    """A line of HTML on a task run: its state, how long it took, why."""
+    mark = MARKS[one.state.type]
+    facts = [mark.word, took(one.duration), f"attempt {one.attempt}" if one.attempt > 1 else "", one.state.message]
+    return f"{mark.glyph} <b>{escape(one.label)}</b> {escape(' · '.join(fact for fact in facts if fact))}"
 
 
 def pending(run_id: str, path: str, index: int) -> TaskRunRow:

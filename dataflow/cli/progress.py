@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from dataflow import states
 from dataflow.cli.failures import place
-from dataflow.cli.groups import Group, group_names, grouped
 from dataflow.cli.terminal import Printer, clean, clipped, clock, took
 from dataflow.draw.marks import MARKS, overall
 from dataflow.events import NO_INDEX, label
+from dataflow.groups import Group, group_names, grouped
 from dataflow.recovery import RETRIED, TAKEN_UP
 from dataflow.run import Run
 from dataflow_storage.rows import NodeRow, TransitionRow

@@ -9,12 +9,12 @@ import click
 
 from dataflow import states
 from dataflow.cli import data, standing
-from dataflow.cli.groups import Group, group_names, grouped
 from dataflow.cli.reference import Found, find
 from dataflow.cli.terminal import Printer, clean, clipped, day, took
 from dataflow.cli.waiting import asked, command_for, waiting, waiting_data
 from dataflow.draw.marks import overall, words
 from dataflow.events import label
+from dataflow.groups import Group, group_names, grouped
 from dataflow.run import Run
 from dataflow_storage.rows import TaskRunRow
 

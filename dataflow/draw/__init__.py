@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 # What draws is loaded when something is drawn: the command line's tables only want `marks`.
 if TYPE_CHECKING:
+    from dataflow.draw.shape import Item
     from dataflow.graph import Graph
 
 FORMATS = ("svg", "text", "mermaid", "dot", "json")
@@ -67,20 +66,37 @@ def draw(
       clean  ×3
       save       ← clean
     """
-    from dataflow.draw.shape import items_of, view
+    from dataflow.draw.shape import items_of
+
+    return draw_items(graph.flow, items_of(graph), format, counts=counts, limit=limit, ascii_only=ascii_only)
+
+
+def draw_items(
+    flow: str,
+    items: Sequence[Item],
+    format: str = "svg",
+    *,
+    counts: Counts | None = None,
+    limit: int | None = MOST,
+    ascii_only: bool = False,
+) -> str:
+    """Draw nodes that are known by what is on record; see `draw`. An SVG shows itself in a notebook."""
+    from dataflow.draw.picture import Picture
+    from dataflow.draw.shape import view
     from dataflow.draw.svg import svg
     from dataflow.draw.text import as_json, dot, mermaid, text
 
-    items = items_of(graph)
     if format == "json":
-        return as_json(graph.flow, items, counts)
+        return as_json(flow, items, counts)
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}.")
-    shown = view(graph.flow, items, counts, limit)
+    shown = view(flow, items, counts, limit)
     states = counts is not None
     if format == "text":
         return text(shown, states=states, ascii_only=ascii_only)
-    return {"svg": svg, "mermaid": mermaid, "dot": dot}[format](shown, states=states)
+    if format == "svg":
+        return Picture(svg(shown, states=states), text(shown, states=states).rstrip(), f"graph of {shown.title}")
+    return {"mermaid": mermaid, "dot": dot}[format](shown, states=states)
 
 
 def format_of(path: str) -> str:
@@ -100,15 +116,14 @@ def html(graph: Graph, counts: Counts | None = None) -> str | None:
 
     What is too large is folded further; None where that does not help.
     """
+    from dataflow.draw.picture import image
     from dataflow.draw.shape import items_of, view
     from dataflow.draw.svg import svg
 
     items = items_of(graph)
     for most in (MOST, 40, 24, 12, 6):
         shown = view(graph.flow, items, counts, limit=most, most=600 if most == MOST else most)
-        data = base64.b64encode(svg(shown, states=counts is not None).encode()).decode()
-        about = escape(f"graph of the flow {shown.title}")
-        made = f'<img alt="{about}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+        made = image(svg(shown, states=counts is not None), f"graph of the flow {shown.title}")
         if len(made) < MOST_BYTES:
             return made
     return None

@@ -80,26 +80,26 @@ def svg(view: View, *, states: bool = False, prefix: str | None = None) -> str:
     parts += [_box(box, axes.rect(placed.boxes[box.key]), states) for box in view.boxes]
     inner = "".join(parts)
     body = (
-        f'<text class="h" x="{_n(MARGIN)}" y="23">{escape(view.flow)}<tspan class="s" dx="10">'
+        f'<text class="h" x="{num(MARGIN)}" y="23">{escape(view.flow)}<tspan class="s" dx="10">'
         f"{escape(view.title.partition(': ')[2])}</tspan></text>"
-        f'<g transform="translate({_n(shift[0])} {_n(shift[1])})">{inner}</g>'
+        f'<g transform="translate({num(shift[0])} {num(shift[1])})">{inner}</g>'
     )
     if states:
         body += _legend(view, height)
     unique = prefix or "d" + hashlib.blake2s((body + view.title).encode(), digest_size=4).hexdigest()
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {_n(width)} {_n(height)}" '
-        f'width="{_n(width)}" height="{_n(height)}" role="img" aria-labelledby="{unique}-t">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {num(width)} {num(height)}" '
+        f'width="{num(width)}" height="{num(height)}" role="img" aria-labelledby="{unique}-t">'
         f'<title id="{unique}-t">{escape(_spoken(view))}</title>'
-        f"<style>{_style(unique)}</style>"
+        f"<style>{style(unique)}</style>"
         f'<rect class="bg" width="100%" height="100%" rx="10"/>{body}</svg>\n'
     )
 
 
-def _n(value: float) -> str:
+def num(value: float) -> str:
     """A number as short as it can be.
 
-    >>> _n(12.0), _n(12.34)
+    >>> num(12.0), num(12.34)
     ('12', '12.3')
     """
     return f"{value:.1f}".removesuffix(".0")
@@ -112,7 +112,9 @@ def _spoken(view: View) -> str:
     )
 
 
-def _style(unique: str) -> str:
+def style(unique: str) -> str:
+    """The rules for all that has this id: colours, light and dark, faces."""
+
     def variables(colours: Mapping[str, str]) -> str:
         made = []
         for name, colour in colours.items():
@@ -148,10 +150,10 @@ def _style(unique: str) -> str:
     return f"{scoped}@media(prefers-color-scheme:dark){{#{unique}{{{variables(DARK)}}}}}"
 
 
-def _clipped(text: str, most: int = LONGEST) -> str:
+def clipped(text: str, most: int = LONGEST) -> str:
     """A long name, cut in the middle.
 
-    >>> _clipped("abcdefghij", 7)
+    >>> clipped("abcdefghij", 7)
     'abc…hij'
     """
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
@@ -160,7 +162,7 @@ def _clipped(text: str, most: int = LONGEST) -> str:
 def _size(box: Box, states: bool) -> tuple[float, float]:
     if box.internal:
         return max(PILL, len(box.label) * NAME + 14), PILL
-    first = len(_clipped(box.label)) * NAME + (len(box.times) * 6.6 + 10 if box.times else 0) + (13 if box.loops else 0)
+    first = len(clipped(box.label)) * NAME + (len(box.times) * 6.6 + 10 if box.times else 0) + (13 if box.loops else 0)
     if not states:
         return round(first + 28), TALL
     return round(max(first + 44, len(words(box.counts, 2)) * SMALL + 44)), TALLER
@@ -173,7 +175,7 @@ def _placed(view: View, states: bool) -> tuple[_Axes, Layout]:
         parents[f"{group}//"] = f"{above}//" if (above := group.rpartition("/")[0]) else ""
     for box in view.boxes:
         parents[box.key] = f"{box.group}//" if box.group else ""
-    heads = {f"{group}//": len(_clipped(group.rpartition("/")[2])) * NAME + 34 for group in view.groups}
+    heads = {f"{group}//": len(clipped(group.rpartition("/")[2])) * NAME + 34 for group in view.groups}
     right = layout(sizes, parents, view.edges, heads={key: (head, 0.0) for key, head in heads.items()})
     if right.along <= WIDEST or right.along <= 2 * right.across:
         return _Axes(True), right
@@ -193,8 +195,8 @@ def _group(key: str, rect: Rect, axes: _Axes) -> str:
     name = key.removesuffix("//").rpartition("/")[2]
     return (
         f"<g><title>subflow {escape(key.removesuffix('//'))}</title>"
-        f'<rect class="g" x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" rx="10"/>'
-        f'<text class="m s" x="{_n(x + 12)}" y="{_n(y + 19)}">{escape(_clipped(name))}</text></g>'
+        f'<rect class="g" x="{num(x)}" y="{num(y)}" width="{num(w)}" height="{num(h)}" rx="10"/>'
+        f'<text class="m s" x="{num(x + 12)}" y="{num(y + 19)}">{escape(clipped(name))}</text></g>'
     )
 
 
@@ -203,21 +205,21 @@ def _edges(placed: Layout, axes: _Axes) -> list[str]:
     for line in placed.lines:
         (a, c), *rest = line
         x, y = axes.point(a, c)
-        drawn.append(f"M{_n(x)} {_n(y)}")
+        drawn.append(f"M{num(x)} {num(y)}")
         for to_a, to_c in rest:
             x, y = axes.point(to_a, to_c)
             if abs(to_c - c) < 0.5:
                 if to_a - a > 0.05:
-                    drawn.append(f"L{_n(x)} {_n(y)}")
+                    drawn.append(f"L{num(x)} {num(y)}")
             else:
                 middle = (a + to_a) / 2
                 one, two = axes.point(middle, c), axes.point(middle, to_c)
-                drawn.append(f"C{_n(one[0])} {_n(one[1])} {_n(two[0])} {_n(two[1])} {_n(x)} {_n(y)}")
+                drawn.append(f"C{num(one[0])} {num(one[1])} {num(two[0])} {num(two[1])} {num(x)} {num(y)}")
             a, c = to_a, to_c
     heads = []
     for a, c in placed.tips:
         x, y = axes.point(a, c)
-        heads.append(f"M{_n(x)} {_n(y)}l-7-4v8z" if axes.across else f"M{_n(x)} {_n(y)}l-4-7h8z")
+        heads.append(f"M{num(x)} {num(y)}l-7-4v8z" if axes.across else f"M{num(x)} {num(y)}l-4-7h8z")
     if not drawn:
         return []
     return [f'<path class="e" d="{"".join(drawn)}"/>', f'<path class="a" d="{"".join(heads)}"/>']
@@ -225,29 +227,29 @@ def _edges(placed: Layout, axes: _Axes) -> list[str]:
 
 def _box(box: Box, place: tuple[float, float, float, float], states: bool) -> str:
     x, y, w, h = place
-    rect = f'x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}"'
+    rect = f'x="{num(x)}" y="{num(y)}" width="{num(w)}" height="{num(h)}"'
     classes = " ".join(["n", *(["b"] if box.builds or box.subflow else []), *(["r"] if box.returned else [])])
     if box.internal:
         return (
-            f'<g><title>{escape(_tooltip(box, states))}</title><rect class="{classes}" {rect} rx="{_n(h / 2)}"/>'
-            f'<text class="m s" x="{_n(x + w / 2)}" y="{_n(y + h / 2 + 4)}" text-anchor="middle">'
+            f'<g><title>{escape(_tooltip(box, states))}</title><rect class="{classes}" {rect} rx="{num(h / 2)}"/>'
+            f'<text class="m s" x="{num(x + w / 2)}" y="{num(y + h / 2 + 4)}" text-anchor="middle">'
             f"{escape(box.label)}</text></g>"
         )
     parts = [f"<g><title>{escape(_tooltip(box, states))}</title>"]
     if box.mapped or box.calls > 1:  # a second card behind: many
         parts.append(
-            f'<rect class="{classes}" x="{_n(x + 4)}" y="{_n(y - 4)}" width="{_n(w)}" height="{_n(h)}" rx="7"/>'
+            f'<rect class="{classes}" x="{num(x + 4)}" y="{num(y - 4)}" width="{num(w)}" height="{num(h)}" rx="7"/>'
         )
     parts.append(f'<rect class="{classes}" {rect} rx="7"/>')
     line = y + (h / 2 + 4.5 if not states else 21)
     left = x + (14 if not states else 30)
-    parts.append(f'<text class="m" x="{_n(left)}" y="{_n(line)}">{escape(_clipped(box.label))}</text>')
+    parts.append(f'<text class="m" x="{num(left)}" y="{num(line)}">{escape(clipped(box.label))}</text>')
     end = x + w - 12
     if box.loops:
-        parts.append(f'<text class="s" x="{_n(end)}" y="{_n(line)}" text-anchor="end">↺</text>')
+        parts.append(f'<text class="s" x="{num(end)}" y="{num(line)}" text-anchor="end">↺</text>')
         end -= 14
     if box.times:
-        parts.append(f'<text class="x" x="{_n(end)}" y="{_n(line)}" text-anchor="end">{escape(box.times)}</text>')
+        parts.append(f'<text class="x" x="{num(end)}" y="{num(line)}" text-anchor="end">{escape(box.times)}</text>')
     if states:
         parts.append(_state(box, x, y, w, h))
     return "".join([*parts, "</g>"])
@@ -256,8 +258,8 @@ def _box(box: Box, place: tuple[float, float, float, float], states: bool) -> st
 def _state(box: Box, x: float, y: float, w: float, h: float) -> str:
     mark = MARKS[overall(box.counts) or "Pending"]
     parts = [
-        f'<path class="i {mark.tone}" transform="translate({_n(x + 11)} {_n(y + 10.5)})" d="{mark.icon}"/>',
-        f'<text class="s" x="{_n(x + 30)}" y="{_n(y + 37)}">{escape(words(box.counts, 2))}</text>',
+        f'<path class="i {mark.tone}" transform="translate({num(x + 11)} {num(y + 10.5)})" d="{mark.icon}"/>',
+        f'<text class="s" x="{num(x + 30)}" y="{num(y + 37)}">{escape(words(box.counts, 2))}</text>',
     ]
     total = sum(box.counts.values())
     if total > 1:
@@ -266,7 +268,9 @@ def _state(box: Box, x: float, y: float, w: float, h: float) -> str:
             share = sum(n for state, n in box.counts.items() if MARKS[state].tone == tone) / total
             if share:
                 part = max(share * (w - 20), 2)
-                parts.append(f'<rect class="f{tone}" x="{_n(at)}" y="{_n(y + h - 8)}" width="{_n(part)}" height="3"/>')
+                parts.append(
+                    f'<rect class="f{tone}" x="{num(at)}" y="{num(y + h - 8)}" width="{num(part)}" height="3"/>'
+                )
                 at += part
     return "".join(parts)
 
@@ -300,8 +304,8 @@ def _legend(view: View, height: float) -> str:
     for state, mark in MARKS.items():
         if state in found:
             parts.append(
-                f'<path class="i {mark.tone}" transform="translate({_n(x)} {_n(height - 26)})" d="{mark.icon}"/>'
+                f'<path class="i {mark.tone}" transform="translate({num(x)} {num(height - 26)})" d="{mark.icon}"/>'
             )
-            parts.append(f'<text class="s" x="{_n(x + 17)}" y="{_n(height - 16)}">{mark.word}</text>')
+            parts.append(f'<text class="s" x="{num(x + 17)}" y="{num(height - 16)}">{mark.word}</text>')
             x += 17 + len(mark.word) * SMALL + 14
     return "".join(parts)

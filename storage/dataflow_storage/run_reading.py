@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Select, Table, or_, select
+from sqlalchemy import Select, Table, func, or_, select
 
 from dataflow_storage.database import Database
 from dataflow_storage.lookup import find_run, records
@@ -144,6 +144,13 @@ class RunReading:
             for path, state, n in connection.execute(query):
                 found.setdefault(path, {})[state] = n
         return found
+
+    def spans(self, run_id: str) -> dict[str, tuple[float | None, float | None]]:
+        """When the first task run of each node began, and when the last one that is over ended; by path."""
+        query = select(TASK_RUNS.c.path, func.min(TASK_RUNS.c.started), func.max(TASK_RUNS.c.ended))
+        with self._database.reading() as connection:
+            found = connection.execute(query.where(TASK_RUNS.c.run_id == run_id).group_by(TASK_RUNS.c.path))
+            return {path: (began, ended) for path, began, ended in found}
 
     def graph(self, run_id: str) -> bytes | None:
         """The run's graph, as it was given."""

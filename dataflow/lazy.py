@@ -1,0 +1,60 @@
+"""Dask collections as arguments and results: they are computed where the task runs, on its cluster where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from dataflow.node import Node
+from dataflow.structure import replace
+
+# A longer container that a task returns is not searched.
+MOST_ITEMS = 1_000
+
+
+class _Kind(type):
+    """Dask knows collections by a method, not by a base class."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return hasattr(type(value), "__dask_graph__") and not isinstance(value, Node)
+
+
+class Collection(metaclass=_Kind):
+    """What Dask computes: delayed values, arrays, tables, bags, and what else follows its protocol; but not a Node.
+
+    Examples
+    --------
+    >>> import dask
+    >>> isinstance(dask.delayed(1), Collection), isinstance([1], Collection)
+    (True, False)
+    """
+
+
+def computed(value: object, found: Sequence[Collection]) -> object:
+    """A structure with the values of the collections in it, which are computed together."""
+    compute = import_module("dask").compute
+    values = dict(zip(map(id, found), compute(*found, **_scheduler()), strict=True))
+    return replace(value, Collection, lambda one: values[id(one)])
+
+
+def settled(value: object) -> object:
+    """What a task returned, with the values of collections: of itself, or of items of a list, tuple or dict."""
+    if isinstance(value, Collection):
+        return computed(value, [value])
+    if isinstance(value, list | tuple | dict) and len(value) <= MOST_ITEMS:
+        items = value.values() if isinstance(value, Mapping) else value
+        found = [item for item in items if isinstance(item, Collection)]
+        return computed(value, found) if found else value
+    return value
+
+
+def _scheduler() -> dict[str, Any]:
+    """In a worker of a cluster, Dask finds that by itself; else threads do, unless somebody chose."""
+    if import_module("dask").config.get("scheduler", None):
+        return {}
+    try:
+        import_module("distributed").get_client()  # Dask looks for it, too
+    except ValueError:
+        return {"scheduler": "threads"}
+    return {}
