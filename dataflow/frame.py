@@ -113,7 +113,7 @@ def _head(now: Standing) -> list[str]:
     facts: list[str] = []
     over = row.state in states.RUN_FINAL
     facts.append(MARKS[row.state].word if over or row.state != states.RUNNING else _percent(now.groups))
-    if row.message and row.state != states.RUNNING:
+    if row.message and row.state != states.RUNNING and not now.problems:
         facts.append(row.message)
     if row.started is not None:
         spent = took((row.ended or time.time()) - row.started)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import asyncio
 
 PAUSE = 0.25
-# A picture may take this share of the time at most.
+# Pictures may take this share of a processor at most.
 SHARE = 0.02
 MOST_PROBLEMS = 5
 MOST_FAILED = 200
@@ -153,7 +153,7 @@ class View:
         """Draw how the run stands now. What goes wrong with that is no matter of the run."""
         import IPython
 
-        begin = time.monotonic()
+        begin = time.thread_time()
         try:
             now = self._reader.standing(self._note())
         except Exception as error:  # the record is out of reach for now, which the driver tells, too
@@ -163,8 +163,7 @@ class View:
             if made != self._last:
                 cast(Any, IPython).display.display(made, raw=True, display_id=self._id, update=bool(self._last))
                 self._last = made
-        end = time.monotonic()
-        self._next = end + max(PAUSE, (end - begin) / SHARE)
+        self._next = time.monotonic() + max(PAUSE, (time.thread_time() - begin) / SHARE)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex, overload
+
 from dataflow.draw.times import clock
 from dataflow.events import label
 from dataflow_storage.rows import LogRow
@@ -11,6 +13,15 @@ LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
 
 class LogLines(list[LogRow]):
     """A list of log lines whose text is the lines."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> LogRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> LogLines: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> LogRow | LogLines:
+        if isinstance(index, slice):
+            return LogLines(super().__getitem__(index))
+        return super().__getitem__(index)
 
     def __repr__(self) -> str:
         return "\n".join(map(log_line, self)) or "no log lines"

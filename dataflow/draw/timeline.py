@@ -129,7 +129,7 @@ def _lane(found: Sequence[Span], begin: float, scale: float, y: float) -> tuple[
     parts = []
     for span, row in rows:
         x, top = LEFT + (span.start - begin) * scale, y + row * ROW
-        width = max((span.end - span.start) * scale, 1.0)
+        width = max((span.end - span.start) * scale, 3.0 if span.state in states.FAILURE else 1.0)
         mark = MARKS[span.state]
         about = f"{span.label}, attempt {span.attempt}, {mark.word}, {took(span.end - span.start)}"
         if span.wait:
