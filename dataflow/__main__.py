@@ -1,5 +1,6 @@
-"""`python -m dataflow`: the command line, with this very Python."""
+"""`python -m dataflow` is the command line."""
 
 from dataflow.cli import main
 
-main()
+if __name__ == "__main__":  # worker processes import this file, too
+    main()

@@ -19,11 +19,11 @@ from dataflow.graph import Graph
 from dataflow.orders import ABORT, CANCEL, PAUSE, Order
 from dataflow.owners import is_driven
 from dataflow.record import Record
-from dataflow_storage import RunStore
 from dataflow_storage.rows import RunRow
 
 if TYPE_CHECKING:
     from dataflow.engine import Driver
+    from dataflow_storage import RunStore
 
 ABORT_SECONDS = 2.0
 

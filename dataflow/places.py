@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from dataflow import settings
-from dataflow_executors import Executor, choose
-from dataflow_storage import ResultStore, RunStore
+
+# Each is imported where it is opened: whoever only reads the record starts in half the time.
+if TYPE_CHECKING:
+    from dataflow_executors import Executor
+    from dataflow_storage import ResultStore, RunStore
 
 
 def choose_executor(given: object) -> Executor:
     """The executor that was asked for, else the configured one, else the default."""
+    from dataflow_executors import choose
+
     return choose(settings.get("executor") if given is None else given)  # type: ignore[arg-type]
 
 
 def open_results(url: str) -> ResultStore:
     """The result store at a URL, as configured."""
+    from dataflow_storage import ResultStore
+
     options = settings.get("results.storage_options")
     root = settings.get("results.target_root")
     return ResultStore(
@@ -34,6 +41,8 @@ def open_results(url: str) -> ResultStore:
 
 def open_runs(url: str | None = None) -> RunStore:
     """The record of runs at a URL, or as configured."""
+    from dataflow_storage import RunStore
+
     url = url or settings.runs_url()
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)

@@ -24,11 +24,12 @@ from dataflow.report import report
 from dataflow.states import State
 from dataflow.structure import replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
-from dataflow_storage import ResultStore, RunStore
 from dataflow_storage.rows import NodeRow, RunRow, TaskRunRow, TransitionRow
 
 if TYPE_CHECKING:
     import pandas
+
+    from dataflow_storage import ResultStore, RunStore
 
 MOST_FAILED = 1000
 

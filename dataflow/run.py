@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.driven import Driven, finish, launch
 from dataflow.errors import NoSuchRun
 from dataflow.places import open_runs
-from dataflow_storage import RunNotFound
-from dataflow_storage.errors import AmbiguousRun
+from dataflow_storage.errors import AmbiguousRun, RunNotFound
 
 if TYPE_CHECKING:
     from dataflow.preview import NodePreview

@@ -65,6 +65,24 @@ def dask_annotations() -> Mapping[str, Any]:
     return said
 
 
+def changed() -> dict[str, object]:
+    """Settings that are not as by default, by name."""
+    import yaml
+
+    defaults = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text(encoding="utf-8"))["dataflow"]
+
+    def differing(prefix: str, before: object) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, value in before.items() if isinstance(before, dict) else ():
+            if isinstance(value, dict) and value:
+                found |= differing(f"{prefix}{name}.", value)
+            elif get(f"{prefix}{name}") != value:
+                found[f"{prefix}{name}"] = get(f"{prefix}{name}")
+        return found
+
+    return differing("", defaults)
+
+
 def home() -> Path:
     """The folder where runs and results rest unless settings say otherwise."""
     told = os.environ.get("DATAFLOW_HOME") or get("home")

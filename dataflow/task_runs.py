@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from dataflow import showing, states
 from dataflow.draw.marks import MARKS
@@ -15,11 +15,15 @@ from dataflow.errors import NotFinished, TaskFailed
 from dataflow.events import NO_INDEX, label
 from dataflow.log_lines import LogLines
 from dataflow.states import State
-from dataflow_storage import Reference, ResultStore, RunStore
+from dataflow_storage.references import Reference
 from dataflow_storage.rows import TaskRunRow, TransitionRow
 
 MOST_COMPLETED = 1000  # indices that Tab offers
 MOST_SHOWN = 20  # children that are told of one by one
+
+# Whoever only reads the record starts without the code of results.
+if TYPE_CHECKING:
+    from dataflow_storage import ResultStore, RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,8 +27,10 @@ VERBS = {
         "Let a task go on that waits for a person, with an answer if it wants one.",
     ),
     "recover": ("dataflow.cli.recover", "Go on with runs whose driver died."),
+    "watch": ("dataflow.cli.watch", "Show how a run goes that another process drives."),
     "ls": ("dataflow.cli.ls", "List runs, newest first."),
     "show": ("dataflow.cli.show", "Show a run, a task of it, or one child of a mapped task."),
+    "history": ("dataflow.cli.history", "List each change of state of a run or a task."),
     "logs": ("dataflow.cli.logs", "Print the log lines of a run or a task."),
     "result": ("dataflow.cli.result", "Print or save what a run or a task returned."),
     "explain": ("dataflow.cli.explain", "Say why a task ran again, or why it did not."),
@@ -36,6 +38,9 @@ VERBS = {
     "results": ("dataflow.cli.results", "List stored results."),
     "prune": ("dataflow.cli.prune", "Delete old runs and their results."),
     "graph": ("dataflow.cli.graph", "Draw a flow without running it."),
+    "check": ("dataflow.cli.check", "Load a file, build its flows, and say what is wrong."),
+    "doctor": ("dataflow.cli.doctor", "Look at what this installation needs, and say what is wrong."),
+    "completion": ("dataflow.cli.completion", "Let the shell complete verbs, options, flows, runs and tasks."),
 }
 ALIASES = {
     "list": "ls",

@@ -31,7 +31,7 @@ def command() -> None:
 @command.command("ls", short_help="List what is cached.")
 @click.argument("task", required=False)
 @url_option
-@data.output_option("table", "json", "jsonl")
+@data.output_option("table", "json", "jsonl", "wide", "name")
 def ls(task: str | None, url: str | None, output: str) -> None:
     """List what is cached: a line for each task and state of its code."""
     index = CacheIndex(open_results(url or results_url()))
@@ -41,13 +41,16 @@ def ls(task: str | None, url: str | None, output: str) -> None:
         data.emit({"cache": [{**row, "newest": data.moment(row["newest"])} for row in rows]})  # type: ignore[arg-type]
     elif output == "jsonl":
         data.emit_lines({"type": "cache", **row, "newest": data.moment(row["newest"])} for row in rows)  # type: ignore[arg-type]
+    elif output == "name":
+        for name in dict.fromkeys(str(row["task"]) for row in rows):
+            click.echo(name)
     elif not rows:
         Printer().line("nothing is cached: @task(cache=True) says that a task's results may be used again")
     else:
         cells = [
             [
                 str(row["task"]),
-                str(row["stands"])[:21],
+                str(row["stands"]) if output == "wide" else str(row["stands"])[:21],
                 str(row["scope"]),
                 f"{row['entries']}",
                 f"{row['bytes']:,}",

@@ -6,6 +6,7 @@ Every verb after which a run goes on ends in `drive`.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -22,17 +23,20 @@ import click
 from dataflow import orders, states
 from dataflow.cli import data, problems
 from dataflow.cli.background import recover_others
+from dataflow.cli.detached import tell_id
 from dataflow.cli.ending import Stopped, conclude, last_line
 from dataflow.cli.standing import GONE, is_over
-from dataflow.cli.terminal import Printer, clean, took
+from dataflow.cli.terminal import Printer, clean, is_terminal, took
 from dataflow.driven import interrupt
 from dataflow.owners import driver_of
 
 if TYPE_CHECKING:
+    from dataflow.cli.live import LiveView
     from dataflow.cli.progress import Progress
     from dataflow.run import Run
 
 POLL = 0.25
+LEVELS = (None, logging.INFO, logging.DEBUG)  # what -v, and -vv, lets through
 TERMINATED = "SIGTERM"
 
 
@@ -48,6 +52,8 @@ class Showing:
         Seconds after which the run is cancelled.
     quiet : bool
         No progress.
+    verbose : int
+        1: log lines of tasks, too; 2: also those for debugging.
     full : bool
         Tracebacks with the frames of the framework.
     """
@@ -55,6 +61,7 @@ class Showing:
     output: str = "table"
     timeout: float | None = None
     quiet: bool = False
+    verbose: int = 0
     full: bool = False
 
 
@@ -65,17 +72,22 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
         "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Cancel the run after this."
     )
     @click.option("--quiet", "-q", is_flag=True, help="No progress; failures are still told.")
+    @click.option("--verbose", "-v", count=True, help="Log lines of tasks, too; -vv: also those for debugging.")
     @click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
     @data.output_option("table", "json", "jsonl")
     @functools.wraps(function)
-    def verb(*, timeout: float | None, quiet: bool, full_traceback: bool, output: str, **named: object) -> int:
-        showing = Showing(output=output, timeout=timeout, quiet=quiet, full=full_traceback)
+    def verb(
+        *, timeout: float | None, quiet: bool, verbose: int, full_traceback: bool, output: str, **named: object
+    ) -> int:
+        showing = Showing(output=output, timeout=timeout, quiet=quiet, verbose=verbose, full=full_traceback)
         return function(**named, showing=showing)
 
     return verb
 
 
-def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = None, note: str = "") -> int:
+def drive(
+    begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = None, note: str = "", look_only: bool = False
+) -> int:
     """Begin, tell how the run goes until it is over or paused, and give the exit code.
 
     Parameters
@@ -88,6 +100,8 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
         The run, where it is taken up again: what happened to it so far is not told.
     note : str
         What happens, for the first line.
+    look_only : bool
+        Start nothing, also not what other runs need.
 
     Returns
     -------
@@ -98,24 +112,54 @@ def drive(begin: Callable[[], Run], showing: Showing, *, earlier: Run | None = N
     from dataflow.cli.progress import Progress
 
     printer = Printer(sys.stderr)
-    progress = Progress(
-        None if showing.quiet else printer,
-        (lambda run, row: data.emit_lines([event_data(run, row)])) if showing.output == "jsonl" else None,
-        earlier=earlier,
-    )
-    with _interrupts() as pressed:
+    with _viewed(showing) as view, _interrupts() as pressed:
+        progress = Progress(
+            None if showing.quiet else printer,
+            (lambda run, row: data.emit_lines([event_data(run, row)])) if showing.output == "jsonl" else None,
+            earlier=earlier,
+            view=view,
+            level=LEVELS[min(showing.verbose, len(LEVELS) - 1)],
+        )
         with _in_time(showing.timeout, pressed, printer):
             run = begin()
+        tell_id(run.id)
         progress.start(run, note)
-        recover_others(run._store, None if showing.quiet else printer)
+        if not look_only:
+            recover_others(run._store, None if showing.quiet else printer)
         watch = _drive if run._driver is not None else _follow
         stopped = watch(run, progress, pressed, printer, showing.timeout)
     if stopped.following:
         return stopped.code
     _raise_broken(run)
-    if not showing.quiet:
+    told = not showing.quiet and view is None
+    if told:
         last_line(run, progress.retries, printer)
-    return conclude(run, printer, output=showing.output, quiet=showing.quiet, full=showing.full, stopped=stopped)
+    return conclude(
+        run,
+        printer,
+        output=showing.output,
+        quiet=showing.quiet,
+        full=showing.full,
+        stopped=stopped,
+        told=told,
+    )
+
+
+@contextmanager
+def _viewed(showing: Showing) -> Iterator[LiveView | None]:
+    """A live view where there is a terminal for it; what is printed on standard output would tear it else."""
+    dumb = os.environ.get("TERM") == "dumb" or sys.stderr is not sys.__stderr__
+    streams = showing.output == "jsonl" and sys.stdout.isatty()
+    if showing.quiet or streams or dumb or not is_terminal(sys.stderr):
+        yield None
+        return
+    from dataflow.cli.live import LiveView
+
+    view = LiveView(sys.stderr)
+    try:
+        yield view
+    finally:
+        view.close()
 
 
 class _Pressed:
@@ -185,10 +229,10 @@ def _drive(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, ti
     timed_out = heard = False
     acted = 0
     while not over.wait(POLL):
-        groups = progress.poll()
+        progress.poll()
         if pressed.count > acted:
             acted = pressed.count
-            running = sum(group.counts[states.RUNNING] for group in groups.values())
+            running = sum(found.get(states.RUNNING, 0) for found in run.counts.values())
             _cancel(run, acted, running, printer, interrupt.taken())
         elif deadline is not None and time.monotonic() > deadline and not timed_out:
             timed_out = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dataflow import states
 from dataflow.cli import data, problems
 from dataflow.cli.standing import is_put_by
-from dataflow.cli.terminal import Printer, clean, clock, took, width
+from dataflow.cli.terminal import Printer, clean, clock, several, took, width
 from dataflow.draw.marks import MARKS
 from dataflow.events import label
 
@@ -63,7 +63,9 @@ def last_line(run: Run, retries: int, printer: Printer) -> None:
     printer.line(f"{printer.tint(clock(row.ended or time.time()), 'soft')} {text} {spent}{again}")
 
 
-def conclude(run: Run, printer: Printer, *, output: str, quiet: bool, full: bool, stopped: Stopped) -> int:
+def conclude(
+    run: Run, printer: Printer, *, output: str, quiet: bool, full: bool, stopped: Stopped, told: bool = False
+) -> int:
     """Print what follows from how a run ended, and give the exit code.
 
     Parameters
@@ -78,6 +80,8 @@ def conclude(run: Run, printer: Printer, *, output: str, quiet: bool, full: bool
         Say less; show whole tracebacks.
     stopped : Stopped
         Whether somebody ended it.
+    told : bool
+        That it failed was just said.
     """
     from dataflow.cli.failures import report
 
@@ -88,7 +92,8 @@ def conclude(run: Run, printer: Printer, *, output: str, quiet: bool, full: bool
     if row.state in (states.FAILED, states.CRASHED):
         spent = took((row.ended or row.created) - (row.started or row.created))
         printer.line()
-        printer.line(f"{printer.state(row.state, f'{row.flow} {row.state.lower()}')} in {spent}   run {row.name}")
+        if not told:
+            printer.line(f"{printer.state(row.state, f'{row.flow} {row.state.lower()}')} in {spent}   run {row.name}")
         report(run, printer, full=full)
         if row.state == states.CRASHED:
             printer.line(f"  {row.message}")
@@ -141,13 +146,10 @@ def _closing(run: Run, state: str, printer: Printer) -> None:
     kept = sum(n for found in run.counts.values() for each, n in found.items() if each in states.WITH_VALUE)
     own = sorted(states.FAILURE - {states.TRIGGER_FAILED})
     first = next(iter(run._store.task_runs(run.id, states=own, limit=1)), None)
-    printer.line()
-    if kept:
-        printer.line(f"  {kept:,} result{'' if kept == 1 else 's'} kept.")
     task = f" --task '{label(first.path, first.idx)}'" if first is not None else ""
-    hint = printer.tint("hint:", "busy")
     again = "fix the code, then  dataflow retry" if state == states.FAILED else "dataflow resume"
-    printer.line(f"  {hint} {again} {run.name}      logs: dataflow logs {run.name}{task}")
+    printer.line(f"  {several(kept, 'result')} kept; logs: dataflow logs {run.name}{task}")
+    printer.line(f"  {printer.tint('hint:', 'busy')} {again} {run.name}")
 
 
 def _print_result(run: Run, printer: Printer, quiet: bool) -> None:

@@ -24,6 +24,7 @@ OWN = sorted(states.FAILURE - {states.TRIGGER_FAILED})
 MOST_ROWS = 1000
 MOST_PROBLEMS = 5
 LAST_LINES = 5
+PLACE = re.compile(r"(?P<file>\S.*):\d+, in ")
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<name>.*)$')
 
 
@@ -88,16 +89,15 @@ def report(run: Run, printer: Printer, *, full: bool = False) -> None:
     counts = run.counts
     found = problems(rows)
     own = [problem for problem in found if problem.state != states.TRIGGER_FAILED]
-    for problem in own[:MOST_PROBLEMS]:
-        printer.line()
+    for n, problem in enumerate(own[:MOST_PROBLEMS]):
+        if n:
+            printer.line()
         _tell(run, problem, rows, counts, printer, full)
     if len(own) > MOST_PROBLEMS:
-        printer.line(f"\n  … and {len(own) - MOST_PROBLEMS} more kinds of failure: dataflow show {run.name} -o json")
+        printer.line(f"  … and {len(own) - MOST_PROBLEMS} more kinds of failure: dataflow show {run.name} -o json")
     unrun = [problem for problem in found if problem.state == states.TRIGGER_FAILED]
     hidden = {node.path for node in run._store.nodes(run.id) if node.kind == "internal"}
     unrun = [problem for problem in unrun if problem.path not in hidden]
-    if unrun:
-        printer.line()
     for problem in unrun[:MOST_PROBLEMS]:
         printer.line(f"  {printer.state(problem.state, problem.path)}  not run: {clean(problem.message)}")
     if len(unrun) > MOST_PROBLEMS:
@@ -129,12 +129,13 @@ def _tell(
     row = next(row for row in rows if (row.path, row.idx) == (problem.path, problem.indices[0]))
     text = str((row.details or {}).get("full" if full else "text") or "")
     lines = list(text.splitlines() if full else readable(text))
-    printer.line()
     for line in lines or [clean(problem.message)]:
-        printer.line(f"    {CONTROL.sub('', line)}".rstrip())
-    logs = run._store.logs(run.id, path=row.path, idx=row.idx)[-LAST_LINES:]
+        shown = CONTROL.sub("", line).rstrip()
+        place = PLACE.match(shown)
+        printer.line(f"    {shown if place is None else printer.link(shown, place['file'])}".rstrip())
+    lines_of_it = run._store.logs(run.id, path=row.path, idx=row.idx)
+    logs = [line for line in lines_of_it if line.attempt == row.attempt][-LAST_LINES:]
     if logs:
-        printer.line()
         printer.line(printer.tint(f"    last lines of {label(row.path, row.idx)}:", "soft"))
         for log in logs:
             printer.line(f"      {clean(log.message)}")

@@ -9,7 +9,7 @@ import click
 
 from dataflow import states
 from dataflow.cli import data
-from dataflow.cli.problems import Refused
+from dataflow.cli.problems import EXIT_NOT_FOUND, Refused
 from dataflow.cli.standing import GONE, is_left
 from dataflow.cli.terminal import Printer, clipped, day, is_terminal, took, visible, width
 from dataflow.errors import did_you_mean
@@ -18,6 +18,7 @@ from dataflow_storage import RunStore
 from dataflow_storage.rows import RunRow
 
 RUN_STATES = tuple(states.RUN_TRANSITIONS)
+MOST_LOOKED_AT = 200
 BAD = frozenset({states.FAILED, states.CRASHED})
 
 
@@ -36,6 +37,8 @@ def command(flow: str | None, state: str | None, failed: bool, limit: int, outpu
     wanted = sorted(BAD) if failed else None if state is None else [_state(state)]
     store = open_runs()
     found = store.runs(flow=flow, state=wanted, limit=limit)
+    if flow is not None and not found:
+        _check_flow(store, flow)
     if output == "name":
         for row in found:
             click.echo(row.name)
@@ -50,6 +53,14 @@ def command(flow: str | None, state: str | None, failed: bool, limit: int, outpu
         Printer().line("no runs" if flow or wanted else "no runs yet: dataflow run FILE starts one")
     else:
         _table(store, found, summed, wide=output == "wide")
+
+
+def _check_flow(store: RunStore, given: str) -> None:
+    """Refuse a flow that no run is of, where one is that may have been meant."""
+    known = {row.flow for row in store.runs(limit=MOST_LOOKED_AT)}
+    hint = did_you_mean(given, known).strip()
+    if given not in known and hint:
+        raise Refused(f"there is no run of a flow {given!r}", hint[:1].lower() + hint[1:], EXIT_NOT_FOUND)
 
 
 def _state(given: str) -> str:

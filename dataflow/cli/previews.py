@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflow.cli import data
-from dataflow.cli.terminal import Printer, several
+from dataflow.cli.terminal import Printer, clean, several
 
 if TYPE_CHECKING:
     from dataflow.preview import NodePreview
@@ -22,7 +22,7 @@ def tell(run: str, rows: Sequence[NodePreview], output: str, *, verb: str = "run
     Parameters
     ----------
     run : str
-        The run's name.
+        The run's name; empty for one that is not there yet.
     rows : sequence of NodePreview
         By node, in the order of the graph.
     output : str
@@ -30,11 +30,14 @@ def tell(run: str, rows: Sequence[NodePreview], output: str, *, verb: str = "run
     verb : str
         What would happen to what has not ended: "run", "stop".
     """
-    plain = [{"task": row.path, "runs": row.runs, "kept": row.kept, "waits": row.waits} for row in rows]
+    plain: list[data.Data] = [
+        {"task": row.path, "runs": row.runs, "kept": row.kept, "waits": row.waits, "why": row.why or None}
+        for row in rows
+    ]
     if output == "json":
-        data.emit({"dry_run": True, "run": run, "tasks": plain})
+        data.emit({"dry_run": True, "run": run or None, "tasks": plain})
     elif output == "jsonl":
-        data.emit_lines({"type": "preview", "dry_run": True, "run": run, **row} for row in plain)
+        data.emit_lines({"type": "preview", "dry_run": True, "run": run or None, **row} for row in plain)
     else:
         _table(rows, verb)
     return 0
@@ -46,7 +49,10 @@ def _table(rows: Sequence[NodePreview], verb: str) -> None:
         [row.path, "all" if row.runs is None else f"{row.runs or '-'}", f"{row.kept or '-'}", f"{row.waits or '-'}"]
         for row in rows
     ]
-    printer.table(["NODE", ">RUNS", ">KEPT", ">WAITS"], cells)
+    heads = ["NODE", ">RUNS", ">KEPT", ">WAITS"]
+    if any(row.why for row in rows):
+        heads, cells = [*heads, "WHY"], [[*cell, clean(row.why)] for cell, row in zip(cells, rows, strict=True)]
+    printer.table(heads, cells)
     runs, kept, waits = (sum(getattr(row, name) or 0 for row in rows) for name in ("runs", "kept", "waits"))
     more = " and the children of maps whose width is not known yet" if any(row.runs is None for row in rows) else ""
     rest = [f"keep {kept:,}"] if kept else []

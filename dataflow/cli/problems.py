@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_CODES = {
     EXIT_OK: "success",
-    EXIT_FAILED: "the run failed or crashed; or the task that was asked for has no result",
+    EXIT_FAILED: "the run failed or crashed; the task asked for has no result; or `dataflow doctor` found a problem",
     EXIT_USAGE: "usage error: a wrong verb, option or parameter, or a file that cannot be loaded; nothing was run",
     EXIT_NOT_FOUND: "there is no such file, flow, run or task",
     EXIT_UNREACHABLE: "the record of runs, the results or the cluster cannot be reached, or another version made them",
@@ -81,11 +81,17 @@ def explain(error: BaseException) -> tuple[str, str, int]:
 
 
 def _usage(error: click.UsageError) -> tuple[str, str, int]:
+    from difflib import get_close_matches
+
     message = error.format_message()
     close = getattr(error, "possibilities", None) or []
     message = message.partition(" Did you mean")[0].partition(" (Possible options")[0]
     if close:
         return _lowered(message).removesuffix("."), f"did you mean {' or '.join(sorted(close))}?", EXIT_USAGE
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param is not None else None
+    if isinstance(kind, click.Choice):
+        near = get_close_matches(message.partition(": '")[2].partition("'")[0], [str(one) for one in kind.choices], n=1)
+        return _lowered(message).removesuffix("."), f"did you mean {near[0]!r}?" if near else "", EXIT_USAGE
     message, hint = split_hint(message)
     path = error.ctx.command_path if error.ctx is not None else "dataflow"
     return _lowered(message), hint or f"{path} --help", EXIT_USAGE

@@ -1,13 +1,18 @@
-"""A run in plain lines while it runs, read from its record: what starts and ends, failures, retries, a heartbeat."""
+"""A run while it runs, read from its record: in plain lines, or in the frames of a live view.
+
+The lines: what starts and ends, failures, retries, and a heartbeat.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dataflow import states
 from dataflow.cli.failures import place
+from dataflow.cli.rows import Frame, is_over
 from dataflow.cli.terminal import Printer, clean, clipped, clock, took
 from dataflow.draw.marks import MARKS, overall
 from dataflow.events import NO_INDEX, label
@@ -15,6 +20,9 @@ from dataflow.groups import Group, group_names, grouped
 from dataflow.recovery import RETRIED, TAKEN_UP
 from dataflow.run import Run
 from dataflow_storage.rows import NodeRow, TransitionRow
+
+if TYPE_CHECKING:
+    from dataflow.cli.live import LiveView
 
 HEARTBEAT = 30.0
 # Failures and retries of one group that are told one by one; the others are counted.
@@ -33,9 +41,13 @@ class Progress:
         Called with the run and each change of state, in order.
     earlier : Run, optional
         The run, where it is to be taken up again: what happened to it so far is not told.
+    view : LiveView, optional
+        Draws the run; then only its first line is printed.
+    level : int, optional
+        Print log lines of this level and above; none by default.
 
-    State: `_seen`, the last change of state that was told; `_open`, of a run that is taken up, how many task runs of
-    each group are to run.
+    State: `_seen` and `_logged`, the last change of state and log line that were told; `_open`, of a run that is taken
+    up, how many task runs of each group are to run.
     """
 
     def __init__(
@@ -43,8 +55,11 @@ class Progress:
         printer: Printer | None,
         events: Callable[[Run, TransitionRow], None] | None = None,
         earlier: Run | None = None,
+        view: LiveView | None = None,
+        level: int | None = None,
     ) -> None:
-        self._printer, self._events = printer, events
+        self._printer, self._events, self._view, self._level = printer, events, view, level
+        self._logged = 0
         self._nodes: list[NodeRow] = []
         self._names: dict[str, str] = {}
         self._static: int | None = None
@@ -68,6 +83,8 @@ class Progress:
             self._seen = row.seq
         for row in run._store.transitions(run.id, after=self._seen)[-1:]:
             self._seen = row.seq
+        if self._level is not None:
+            self._logged = max((line.seq for line in run._store.logs(run.id)), default=0)
         nodes = run._store.nodes(run.id)
         for group in grouped(nodes, run.counts, group_names(nodes)).values():
             self._open[group.name] = group.counts[states.PENDING]
@@ -79,13 +96,17 @@ class Progress:
         self._run = run
         given = " ".join(f"{name}={clipped(clean(str(value)), 40)}" for name, value in run.parameters.items())
         row = run.record
-        if self._printer is not None:
+        if self._printer is not None and self._view is not None:
+            name = self._printer.tint(row.name, "bold")
+            shown = ", ".join(f"{key}={clipped(clean(repr(value)), 40)}" for key, value in run.parameters.items())
+            self._view.start(f"{name}  {row.flow}({shown}){f'  {note}' if note else ''}")
+        elif self._printer is not None:
             name = self._printer.tint(row.name, "bold")
             moment = time.time() if self._taken_up else row.started or row.created
             self._say(moment, f"run {name} {row.flow}{f' {given}' if given else ''}{f' ({note})' if note else ''}")
             self._flush()
 
-    def poll(self, *, last: bool = False) -> dict[str, Group]:
+    def poll(self, *, last: bool = False) -> None:
         """Print what is new.
 
         Parameters
@@ -93,6 +114,9 @@ class Progress:
         last : bool
             Nothing will follow: what was not told yet is told now.
         """
+        if self._printer is None and self._events is None:
+            return
+        self._tell_logs()
         counts = self._run.counts
         transitions = self._run._store.transitions(self._run.id, after=self._seen)
         if any(row.path is not None and row.path not in self._names for row in transitions) or not self._nodes or last:
@@ -107,13 +131,50 @@ class Progress:
                 self._events(self._run, row)
             if row.path is not None and row.path in self._names:
                 self._change(row, groups[self._names[row.path]])
+        if self._view is not None:
+            self._view.draw(self._frame(groups, last=last))
+            return
         for group in groups.values():
             if self._is_over(group, groups, last):
                 self._close(group)
         if self._printer is not None and time.monotonic() - self._beat >= HEARTBEAT:
             self._heartbeat(groups)
         self._flush()
-        return groups
+
+    def _tell_logs(self) -> None:
+        if self._printer is None or self._level is None:
+            return
+        for line in self._run._store.logs(self._run.id, level=self._level, after=self._logged):
+            self._logged = line.seq
+            who = label(line.path, line.idx) if line.path is not None else "run"
+            told = f"{self._printer.tint(clock(line.time), 'soft')} {who}: {clean(line.message)}"
+            if self._view is None:
+                self._lines.append((line.time, told))
+            else:
+                self._printer.line(told)
+
+    def _frame(self, groups: dict[str, Group], *, last: bool) -> Frame:
+        row = self._run.record
+        now = (row.ended if last else None) or time.time()
+        waits_for = {}
+        for node in self._nodes:
+            name = self._names.get(node.path)
+            if name is None or name in self._began or name in waits_for:
+                continue
+            before = [groups[other] for other in map(self._names.get, node.upstream) if other in groups]
+            waited = next((group.name for group in before if group.name != name and not is_over(group)), None)
+            if waited is not None:
+                waits_for[name] = waited
+        return Frame(
+            groups=groups,
+            began=self._began,
+            ended=self._ended,
+            waits_for=waits_for,
+            now=now,
+            since=row.started or row.created,
+            retries=self.retries,
+            ended_as=row.state if last else "",
+        )
 
     def _change(self, row: TransitionRow, group: Group) -> None:
         assert row.path is not None
@@ -149,14 +210,14 @@ class Progress:
             self._say(row.time, f"{group.name} … further ones are counted, not listed", tone)
 
     def _place(self, row: TransitionRow) -> str:
-        if self._printer is None or row.path is None:
+        if self._printer is None or self._view is not None or row.path is None:
             return ""
         found = self._run._store.task_runs(self._run.id, path=row.path, idx=row.idx)
         where = place(found[0].details) if found else ""
         return f" ({where})" if where else ""
 
     def _is_over(self, group: Group, groups: dict[str, Group], last: bool) -> bool:
-        if group.name in self._closed or not group.known or not group.total or group.done < group.total:
+        if group.name in self._closed or not is_over(group):
             return False
         # What a run builds may still grow: it is over with the subflow that builds it.
         built = self._static is not None and any(node.path in group.paths for node in self._nodes[self._static :])
@@ -178,6 +239,8 @@ class Progress:
                 "good",
             )
             return
+        if state == states.TRIGGER_FAILED:
+            return  # the report says what was not run, and why
         count = group.counts[state]
         rows = self._run._store.task_runs(self._run.id, path=group.paths[0], states=[state], limit=1)
         for path in group.paths[1:] if not rows else ():
@@ -206,7 +269,7 @@ class Progress:
             self._say(now, f"{group.name} {', '.join(facts)}")
 
     def _say(self, moment: float, text: str, tone: str | None = None) -> None:
-        if self._printer is not None:
+        if self._printer is not None and self._view is None:
             text = clipped(text, LONGEST)
             told = f"{self._printer.tint(clock(moment), 'soft')} {self._printer.tint(text, tone) if tone else text}"
             self._lines.append((moment, told))

@@ -77,7 +77,7 @@ class Row:
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many runs.")
 @click.option("--long", is_flag=True, help="Each task run, and where its result is.")
 @click.option("--url", metavar="URL", help="Look in this result store alone: RUN is an id, the record is not needed.")
-@data.output_option("table", "json", "jsonl")
+@data.output_option("table", "json", "jsonl", "wide", "name")
 def ls(run: str | None, flow: str | None, limit: int, long: bool, url: str | None, output: str) -> int:
     """List stored results: of one run, or of the newest.
 
@@ -96,10 +96,13 @@ def ls(run: str | None, flow: str | None, limit: int, long: bool, url: str | Non
         data.emit({"results": [_data(row) for row in rows]})
     elif output == "jsonl":
         data.emit_lines({"type": "stored", **_data(row)} for row in rows)
+    elif output == "name":
+        for row in rows:
+            click.echo(f"{row.run or row.run_id}/{label(row.path, row.index)}")
     elif not rows:
         Printer().line("no stored results")
     else:
-        _table(rows, long)
+        _table(rows, long or output == "wide")
     for place, reason in unreachable.items():
         Printer(sys.stderr).line(f"warning: {place} could not be looked at: {reason}")
     return EXIT_UNREACHABLE if unreachable else 0

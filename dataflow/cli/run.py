@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from dataflow.catalog import load
+from dataflow.cli import previews
 from dataflow.cli.building import build
+from dataflow.cli.detached import check_executor, detach
 from dataflow.cli.driving import Showing, drive, showing_options
 from dataflow.cli.parameters import fitted, parse
 
@@ -21,6 +23,8 @@ from dataflow.cli.parameters import fitted, parse
 @click.option("--results", metavar="URL", help="Where results are stored.")
 @click.option("--refresh", "fresh", multiple=True, metavar="TASK", help="Make this anew although it is cached.")
 @click.option("--refresh-all", is_flag=True, help="Make everything anew.")
+@click.option("--detach", "-d", "detached", is_flag=True, help="Run it in the background, and print only its id.")
+@previews.dry_run_option
 @showing_options
 def command(
     flow: str,
@@ -29,6 +33,8 @@ def command(
     results: str | None,
     fresh: tuple[str, ...],
     refresh_all: bool,
+    detached: bool,
+    dry_run: bool,
     showing: Showing,
 ) -> int:
     """Run a flow of a Python file or module.
@@ -40,8 +46,22 @@ def command(
     Examples:
       dataflow run flows.py:etl -p n=24 -p day=2026-11-22
       dataflow run flows.py -p @params.yaml --executor processes
+      dataflow watch $(dataflow run flows.py:etl --detach)
     """
     given = parse(params)
     found = load(flow)
-    graph = build(found, fitted(found, given))
-    return drive(lambda: graph.submit(executor=executor, results=results, refresh=refresh_all or fresh), showing)
+    fit = fitted(found, given)
+    where = found.settings.get("executor") if executor is None else executor
+    if detached and not dry_run:
+        check_executor(where)
+        return detach(flow, params, executor, results, fresh, everything=refresh_all, timeout=showing.timeout)
+    graph = build(found, fit)
+    refresh = refresh_all or fresh
+    if dry_run:
+        from dataflow.places import open_results
+        from dataflow.preview import first
+        from dataflow.settings import results_url
+
+        url = results or found.settings.get("results") or results_url()
+        return previews.tell("", first(graph, open_results(str(url)), refresh), showing.output)
+    return drive(lambda: graph.submit(executor=executor, results=results, refresh=refresh), showing)

@@ -24,7 +24,7 @@ MOST_CHILDREN = 20
 @click.command("show", short_help="Show a run, a task of it, or one child of a mapped task.")
 @click.argument("run", metavar="RUN[/TASK]")
 @click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
-@data.output_option("table", "json", "jsonl")
+@data.output_option("table", "json", "jsonl", "wide", "name")
 def command(run: str, full_traceback: bool, output: str) -> None:
     """Show a run, a task of it, or one child of a mapped task.
 
@@ -35,12 +35,28 @@ def command(run: str, full_traceback: bool, output: str) -> None:
       dataflow show brisk-otter/transform[13] -o json
     """
     found = find(run)
-    if found.path is None:
+    if output == "name":
+        _names(found)
+    elif found.path is None:
         _show_run(found.run, output, full_traceback)
     elif found.index is None and found.mapped:
         _show_map(found, output)
     else:
         _show_task_run(found, output, full_traceback)
+
+
+def _names(found: Found) -> None:
+    """What can be shown next, in the words that this verb takes: tasks of a run, children of a map."""
+    run = found.run
+    if found.path is None:
+        nodes = run._store.nodes(run.id)
+        labels = [node.path for node in nodes if node.kind != "internal"]
+    elif found.index is None and found.mapped:
+        labels = [label(row.path, row.idx) for row in run._store.task_runs(run.id, path=found.path)]
+    else:
+        labels = [label(found.row.path, found.row.idx)]
+    for one in labels:
+        click.echo(f"{run.name}/{one}")
 
 
 def _show_run(run: Run, output: str, full: bool) -> None:
@@ -50,7 +66,7 @@ def _show_run(run: Run, output: str, full: bool) -> None:
     counts = run.counts
     row = run.record
     summed = data.totals(counts, nodes)
-    if output != "table":
+    if output in ("json", "jsonl"):
         tasks: list[data.Data] = [
             {
                 "task": node.path,
@@ -74,7 +90,8 @@ def _show_run(run: Run, output: str, full: bool) -> None:
     spent = took((row.ended or time.time()) - row.started) if row.started else "-"
     gone = f" ({standing.GONE})" if standing.is_left(row) else ""
     printer.line(f"{printer.state(row.state)}{gone}  {printer.tint(row.name, 'bold')}  {row.flow}  {spent}")
-    given = ", ".join(f"{name}={clipped(clean(repr(value)), 60)}" for name, value in row.parameters.items())
+    most = 10_000 if output == "wide" else 60
+    given = ", ".join(f"{name}={clipped(clean(repr(value)), most)}" for name, value in row.parameters.items())
     facts = [
         ("id", row.id),
         ("parameters", given),
@@ -161,25 +178,29 @@ def _show_map(found: Found, output: str) -> None:
         data.emit_lines({"type": "task_run", "run": run.name, **data.task_run_data(row)} for row in rows)
         return
     printer = Printer()
+    wide = output == "wide"
     counts = run.counts.get(path, {})
     state = overall(counts) or states.PENDING
     printer.line(f"{printer.state(state)}  {printer.tint(path, 'bold')} of {run.name}  {words(counts, 6)}")
-    shown = sorted(rows, key=lambda row: (row.state in states.SUCCESSFUL, row.idx))[:MOST_CHILDREN]
+    shown = sorted(rows, key=lambda row: (row.state in states.SUCCESSFUL, row.idx))
+    shown = shown if wide else shown[:MOST_CHILDREN]
     if shown:
         printer.line()
-        printer.table(["TASK", "STATE", ">TRIES", ">TOOK", "WHY"], [_row(row, printer) for row in shown], indent="  ")
+        heads = ["TASK", "STATE", ">TRIES", ">TOOK", *(["STARTED", "WORKER"] if wide else []), "WHY"]
+        printer.table(heads, [_row(row, printer, wide=wide) for row in shown], indent="  ")
     if len(rows) > len(shown):
-        printer.line(f"  … and {len(rows) - len(shown):,} more: dataflow show '{run.name}/{path}' -o jsonl")
+        printer.line(f"  … and {len(rows) - len(shown):,} more: dataflow show '{run.name}/{path}' -o wide")
 
 
-def _row(row: TaskRunRow, printer: Printer) -> list[str]:
+def _row(row: TaskRunRow, printer: Printer, *, wide: bool) -> list[str]:
     spent = took(data.seconds_of(row.started, row.ended))
     return [
         label(row.path, row.idx),
         printer.state(row.state),
         str(row.attempt),
         spent,
-        clipped(clean(row.message), 100),
+        *([day(row.started), row.worker or "-"] if wide else []),
+        clipped(clean(row.message), 10_000 if wide else 100),
     ]
 
 
@@ -188,7 +209,7 @@ def _show_task_run(found: Found, output: str, full: bool) -> None:
 
     run, row = found.run, found.row
     attempts = run._store.attempts(run.id, path=row.path, idx=row.idx)
-    if output != "table":
+    if output in ("json", "jsonl"):
         document: data.Data = {
             "task_run": data.task_run_data(row),
             "attempts": [data.attempt_data(one) for one in attempts],

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TextIO
+from urllib.parse import quote
 
 from dataflow.draw.marks import MARKS
 
@@ -75,6 +76,12 @@ class Printer:
     def tint(self, text: str, tone: str) -> str:
         """Text in a colour, where there is colour."""
         return f"\x1b[{COLOURS[tone]}m{text}\x1b[0m" if self.colour and text else text
+
+    def link(self, text: str, file: str) -> str:
+        """Text that opens a file when it is clicked, on a terminal."""
+        if not self.colour or not self.stream.isatty() or not os.path.isfile(file):
+            return text
+        return f"\x1b]8;;file://{quote(os.path.abspath(file))}\x1b\\{text}\x1b]8;;\x1b\\"
 
     def state(self, state: str, text: str | None = None) -> str:
         """A state's glyph and word, in its colour."""

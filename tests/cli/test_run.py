@@ -71,8 +71,7 @@ def test_a_failure_is_told_with_the_users_frame(cli: Call) -> None:
     assert f"transform[2] failed: ValueError: row 2 has no price ({where[0][1:-1]})" in lines
     assert f"transform failed 1/4 ValueError: row 2 has no price {where[0]}" in lines
     assert lines[-1] == "run failed, 1 retry"
-    report = said.err.partition("etl failed in")[2]
-    assert f"run {run.name}" in report
+    report = said.err.partition("run failed")[2]
     assert "1 of 4 failed, after 2 attempts: [2]" in report
     assert f"flows.py:{where[1]}, in transform" in report
     assert 'raise ValueError(f"row {x} has no price")' in report
@@ -84,7 +83,7 @@ def test_a_failure_is_told_with_the_users_frame(cli: Call) -> None:
 
 
 def test_full_traceback_has_the_frameworks_frames(cli: Call) -> None:
-    report = cli("run", "flows.py:etl", "-p", "bad=2", "--full-traceback").err.partition("etl failed in")[2]
+    report = cli("run", "flows.py:etl", "-p", "bad=2", "--full-traceback").err.partition("run failed")[2]
     assert "Traceback (most recent call last)" in report
     assert f"{os.sep}dataflow{os.sep}" in report
 

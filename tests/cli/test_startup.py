@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Said
 
 from dataflow import get_run
+from tests.cli.conftest import environment
 
 HEAVY = {
     "dask",
@@ -32,7 +33,12 @@ HEAVY = {
 def loaded(script: list[str], folder: Path, *words: str) -> set[str]:
     """The top-level modules that a call imports."""
     done = subprocess.run(
-        [script[0], "-X", "importtime", *script[1:], *words], cwd=folder, capture_output=True, text=True, check=True
+        [script[0], "-X", "importtime", *script[1:], *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert lines
@@ -46,7 +52,16 @@ def test_help_loads_nothing_heavy(script: list[str], folder: Path, words: tuple[
     assert loaded(script, folder, *words) & HEAVY == set()
 
 
-READING = [("ls",), ("show", "@last"), ("logs", "@last"), ("results", "ls"), ("prune", "--keep-last", "9")]
+READING = [
+    ("ls",),
+    ("show", "@last"),
+    ("logs", "@last", "--follow"),
+    ("history", "@last"),
+    ("watch", "@last", "--json"),
+    ("results", "ls"),
+    ("prune", "--keep-last", "9"),
+    ("doctor",),
+]
 
 
 @pytest.mark.parametrize("words", READING, ids=lambda words: words[0])
