@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dask.base import annotate, compute, is_dask_collection, persist
@@ -10,6 +13,7 @@ from dask.delayed import Delayed, delayed
 from distributed import Client
 
 from dataflow import Node, context, flow, get_runs, task
+from dataflow.places import open_runs
 from tests.pictures import graph_of
 
 
@@ -49,7 +53,7 @@ def given() -> object:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None, set_as_default=False
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0", set_as_default=False
     ) as made:
         yield made
 
@@ -141,3 +145,33 @@ def test_annotations_around_a_call_are_its_options() -> None:
     assert (own.policy.resources, own.policy.priority, own.policy.workers) == ({"GPU": 1}, 9, ("bob",))
     assert own.policy.retries == 7
     assert (plain.policy.resources, plain.policy.priority, plain.policy.workers) == ({}, 0, ())
+
+
+def test_a_run_goes_on_where_the_worker_that_drove_it_died(tmp_path: Path) -> None:
+    ran, killed = tmp_path / "ran", tmp_path / "killed"
+
+    @task
+    def before() -> int:
+        with ran.open("a") as file:
+            file.write("x")
+        return 1
+
+    @task
+    def deadly(x: int) -> int:
+        if not killed.exists():
+            killed.touch()
+            owner = open_runs().find(context().run_id).owner
+            assert owner is not None
+            os.kill(int(owner.split(":")[1]), signal.SIGKILL)
+        return x + 1
+
+    @flow
+    def perilous() -> object:
+        return deadly(before())
+
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0", set_as_default=False) as workers:
+        assert workers.compute(graph_of(perilous()).outputs).result() == 2
+    (run,) = get_runs()
+    assert run.state.type == "Success"
+    assert killed.exists()
+    assert ran.read_text() == "x"
