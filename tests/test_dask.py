@@ -12,7 +12,7 @@ from dask.base import annotate, compute, is_dask_collection, persist
 from dask.delayed import Delayed, delayed
 from distributed import Client
 
-from dataflow import Node, context, flow, get_runs, task
+from dataflow import Node, RunFailed, context, flow, get_run, get_runs, task
 from dataflow.places import open_runs
 from tests.pictures import graph_of
 
@@ -111,6 +111,13 @@ def test_a_node_of_a_graph_that_is_not_complete_is_no_collection() -> None:
 @pytest.mark.parametrize("where", ["threads", "sync", "cluster"])
 def test_collections_are_arguments_and_results(where: str, client: Client) -> None:
     assert given.run(executor=client if where == "cluster" else where).result() == (6, {"sum": 42})
+
+
+def test_a_failure_comes_back_from_the_cluster_with_the_name_of_its_run(client: Client) -> None:
+    asked = client.compute(graph_of(sums()).nodes[-1])
+    with pytest.raises(RunFailed, match="nobody asked for this") as told:
+        asked.result()
+    assert get_run(str(told.value.run)).state.type == "Failed"
 
 
 def test_collections_are_computed_on_the_cluster(client: Client) -> None:
