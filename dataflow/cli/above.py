@@ -14,8 +14,9 @@ import termios
 import threading
 import tty
 from collections.abc import Callable
+from contextlib import suppress
 
-END = b"\x00dataflow: all that was printed is above\x00"
+END = b"\x00"  # terminals show nothing for it, and one byte cannot come in two parts
 PATIENCE = 2.0
 
 
@@ -87,7 +88,8 @@ class Above:
             if not data:
                 return
             ended = END in data
-            with self._lock:
+            # A terminal that is gone takes nothing, and those who print must not wait for it.
+            with self._lock, suppress(OSError):
                 self._take(data.replace(END, b""))
             if ended:
                 self._ended.set()

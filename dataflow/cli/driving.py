@@ -150,7 +150,7 @@ def _viewed(showing: Showing) -> Iterator[LiveView | None]:
     """A live view where there is a terminal for it; what is printed on standard output would tear it else."""
     dumb = os.environ.get("TERM") == "dumb" or sys.stderr is not sys.__stderr__
     streams = showing.output == "jsonl" and sys.stdout.isatty()
-    if showing.quiet or streams or dumb or not is_terminal(sys.stderr):
+    if showing.quiet or streams or dumb or not is_terminal(sys.stderr) or not os.isatty(2):
         yield None
         return
     from dataflow.cli.live import LiveView

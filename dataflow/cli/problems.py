@@ -91,7 +91,8 @@ def _usage(error: click.UsageError) -> tuple[str, str, int]:
     kind = error.param.type if isinstance(error, click.BadParameter) and error.param is not None else None
     if isinstance(kind, click.Choice):
         near = get_close_matches(message.partition(": '")[2].partition("'")[0], [str(one) for one in kind.choices], n=1)
-        return _lowered(message).removesuffix("."), f"did you mean {near[0]!r}?" if near else "", EXIT_USAGE
+        if near:
+            return _lowered(message).removesuffix("."), f"did you mean {near[0]!r}?", EXIT_USAGE
     message, hint = split_hint(message)
     path = error.ctx.command_path if error.ctx is not None else "dataflow"
     return _lowered(message), hint or f"{path} --help", EXIT_USAGE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from dataflow import states
@@ -118,13 +118,11 @@ class Progress:
             return
         self._tell_logs()
         counts = self._run.counts
+        if self._view is not None and self._events is None:
+            self._draw(counts, last=last)
+            return
         transitions = self._run._store.transitions(self._run.id, after=self._seen)
-        if any(row.path is not None and row.path not in self._names for row in transitions) or not self._nodes or last:
-            self._nodes = self._run._store.nodes(self._run.id)
-            if self._static is None and self._nodes:
-                self._static = len(self._nodes)
-            self._names = group_names(self._nodes, self._static)
-        groups = grouped(self._nodes, counts, self._names)
+        groups = self._grouped(counts, {row.path for row in transitions}, last=last)
         for row in transitions:
             self._seen = row.seq
             if self._events is not None:
@@ -140,6 +138,32 @@ class Progress:
         if self._printer is not None and time.monotonic() - self._beat >= HEARTBEAT:
             self._heartbeat(groups)
         self._flush()
+
+    def _grouped(
+        self, counts: Mapping[str, Mapping[str, int]], paths: Collection[str | None], *, last: bool
+    ) -> dict[str, Group]:
+        """The groups as they stand; nodes are read again where one of these paths is new."""
+        if any(path is not None and path not in self._names for path in paths) or not self._nodes or last:
+            self._nodes = self._run._store.nodes(self._run.id)
+            if self._static is None and self._nodes:
+                self._static = len(self._nodes)
+            self._names = group_names(self._nodes, self._static)
+        return grouped(self._nodes, counts, self._names)
+
+    def _draw(self, counts: Mapping[str, Mapping[str, int]], *, last: bool) -> None:
+        """Show how it stands; of what happened, a frame needs only the sums."""
+        assert self._view is not None
+        pulse = self._run._store.pulse(self._run.id, after=self._seen)
+        groups = self._grouped(counts, {row.path for row in pulse}, last=last)
+        for row in pulse:
+            self._seen = max(self._seen, row.seq)
+            self.retries += row.retries
+            name = self._names.get(row.path or "")
+            if name is not None:
+                if row.began is not None:
+                    self._began[name] = min(row.began, self._began.get(name, row.began))
+                self._ended[name] = max(row.last, self._ended.get(name, row.last))
+        self._view.draw(self._frame(groups, last=last))
 
     def _tell_logs(self) -> None:
         if self._printer is None or self._level is None:

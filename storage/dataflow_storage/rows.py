@@ -19,6 +19,7 @@ __all__ = [
     "LogRow",
     "NodeRow",
     "OrderRow",
+    "PulseRow",
     "RunRow",
     "TaskRunRow",
     "TransitionRow",
@@ -144,6 +145,17 @@ class TransitionRow:
     message: str
     time: float
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PulseRow:
+    """What happened to one node lately, in one row."""
+
+    path: str | None  # None: the run itself
+    seq: int  # of the last change of state
+    began: float | None  # when the first of it began to run
+    last: float  # when the last change of state was
+    retries: int  # how many attempts were followed by another one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Select, Table, func, or_, select
+from sqlalchemy import Select, Table, case, func, or_, select
 
 from dataflow_storage.database import Database
 from dataflow_storage.lookup import find_run, records
@@ -17,6 +17,7 @@ from dataflow_storage.rows import (
     LogRow,
     NodeRow,
     OrderRow,
+    PulseRow,
     RunRow,
     TaskRunRow,
     TransitionRow,
@@ -109,6 +110,19 @@ class RunReading:
         """Changes of state with a `seq` above `after`, in order."""
         query = _of(TRANSITIONS, run_id, path, idx).where(TRANSITIONS.c.seq > after)
         return self._read(query.order_by(TRANSITIONS.c.seq), TransitionRow)
+
+    def pulse(self, run_id: str, after: int = 0) -> list[PulseRow]:
+        """Changes of state with a `seq` above `after`, summed up by node: of a large map one row, not one a change."""
+        of, running, retrying = TRANSITIONS.c, TRANSITIONS.c.state == "Running", TRANSITIONS.c.state == "Retrying"
+        query = select(
+            of.path,
+            func.max(of.seq).label("seq"),
+            func.min(case((running, of.time))).label("began"),
+            func.max(of.time).label("last"),
+            func.sum(case((retrying, 1), else_=0)).label("retries"),
+        )
+        query = query.where(of.run_id == run_id, of.seq > after).group_by(of.path)
+        return self._read(query, PulseRow)
 
     def attempts(self, run_id: str, path: str | None = None, idx: int | None = None) -> list[AttemptRow]:
         """Attempts, by path, index and number."""

@@ -125,8 +125,8 @@ def test_a_dry_run_stops_nothing(driven: subprocess.Popen[str], cli: Call, work:
     assert said.code == 0, said.err
     assert {table: rows for table, rows in everything().items() if table != "runs"} == before
     assert said.data["tasks"] == [
-        {"task": "hold", "runs": 8, "kept": 0, "waits": 0},
-        {"task": "total", "runs": 1, "kept": 0, "waits": 0},
+        {"task": "hold", "runs": 8, "kept": 0, "waits": 0, "why": None},
+        {"task": "total", "runs": 1, "kept": 0, "waits": 0, "why": None},
     ]
     assert said.out
 

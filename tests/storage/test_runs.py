@@ -213,6 +213,10 @@ def test_a_batch_is_read_back(store: RunStore) -> None:
     moves = store.transitions(run)
     assert [(m.path, m.idx, m.state) for m in moves] == [(None, -1, "Running"), ("b", 9, "Running"), ("b", 9, "Failed")]
     assert store.transitions(run, after=moves[0].seq) == store.transitions(run, path="b", idx=9) == moves[1:]
+    [pulse] = store.pulse(run, after=moves[0].seq)
+    assert (pulse.path, pulse.seq, pulse.began) == ("b", moves[2].seq, moves[1].time)
+    assert pulse.last == max(move.time for move in moves[1:])
+    assert sum(one.retries for one in store.pulse(run)) == 0
     [attempt] = store.attempts(run, "b", 9)
     assert (attempt.error, attempt.ended) == ({"type": "E"}, None)
     lines = store.logs(run)
