@@ -23,6 +23,7 @@ from dataflow.structure import find
 from dataflow.task import add_map, check_nodes
 
 if TYPE_CHECKING:
+    from dataflow.preview import NodePreview
     from dataflow.run import Run
 
 P = ParamSpec("P")
@@ -252,6 +253,11 @@ class Flow(Generic[P, R]):
         """Begin to run, and return the run at once."""
         parameters, options = _split(self, kwargs)
         return self.graph(*args, **parameters).submit(**options)  # type: ignore[arg-type]
+
+    def plan(self, *args: object, **kwargs: object) -> list[NodePreview]:
+        """What `run` with the same arguments would run, and what it would take from the cache; see `FlowGraph.plan`."""
+        parameters, options = _split(self, kwargs)
+        return self.graph(*args, **parameters).plan(**options)  # type: ignore[arg-type]
 
     async def arun(self, *args: object, **kwargs: object) -> Run:
         """As `run`, for asynchronous code."""

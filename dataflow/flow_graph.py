@@ -18,6 +18,7 @@ from dataflow.node import Node
 from dataflow.parameters import masked
 
 if TYPE_CHECKING:
+    from dataflow.preview import NodePreview
     from dataflow.run import Run
 
 
@@ -132,6 +133,22 @@ class FlowGraph(Graph):
         )
         launch(run)
         return run
+
+    def plan(self, *, results: str | None = None, refresh: bool | Sequence[str] = False) -> list[NodePreview]:
+        """What a run would run of each node, and what it would take from the cache or find at its target.
+
+        Parameters
+        ----------
+        results, refresh
+            As in `run`.
+        """
+        from dataflow import settings
+        from dataflow.places import open_results
+        from dataflow.preview import first
+        from dataflow.start import names
+
+        url = results or self.source.settings.get("results") or settings.results_url()
+        return first(self, open_results(str(url)), names(refresh))
 
     async def arun(
         self,

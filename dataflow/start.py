@@ -66,7 +66,7 @@ def start(
     dask_key : str
         The key of the Dask task that makes the run.
     """
-    anew = _names(refresh)
+    anew = names(refresh)
     prune.check(graph, anew)
     chosen = choose_executor(executor)
     store = runs or open_runs()
@@ -119,10 +119,11 @@ def start(
     return run
 
 
-def _names(refresh: object) -> bool | tuple[str, ...]:
+def names(refresh: object) -> bool | tuple[str, ...]:
+    """What must be made anew, checked: all of it, or tasks by name or path."""
     if isinstance(refresh, bool) or not refresh:
         return bool(refresh)
-    names = (refresh,) if isinstance(refresh, str) else refresh
-    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+    told = (refresh,) if isinstance(refresh, str) else refresh
+    if not isinstance(told, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in told):
         raise OptionError("run", "refresh", refresh, "True, or names of tasks")
-    return tuple(names)
+    return tuple(told)

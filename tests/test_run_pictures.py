@@ -102,6 +102,18 @@ def test_the_table_of_task_runs_has_a_row_for_each() -> None:
     assert (table["seconds"].dropna() >= 0).all()
 
 
+def test_a_plan_tells_what_would_run_before_anything_does() -> None:
+    cached = double.options(cache=True, name="cached")
+
+    @flow
+    def planned(n: int = 3) -> object:
+        return save(cached.map(range(n)))
+
+    planned.run(executor="sync")
+    assert [(one.path, one.runs, one.kept) for one in planned.plan(n=4)] == [("cached", 1, 3), ("save", 1, 0)]
+    assert [one.kept for one in planned.plan(n=4, refresh=True)] == [0, 0]
+
+
 def test_a_run_tells_what_failed() -> None:
     @task
     def broken() -> None:
