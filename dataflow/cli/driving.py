@@ -69,7 +69,10 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
     """The options of a verb that drives a run; the verb gets them as `showing`."""
 
     @click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Cancel the run after this."
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="End after this; a run that is driven here is cancelled.",
     )
     @click.option("--quiet", "-q", is_flag=True, help="No progress; failures are still told.")
     @click.option("--verbose", "-v", count=True, help="Log lines of tasks, too; -vv: also those for debugging.")

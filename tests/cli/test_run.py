@@ -88,6 +88,16 @@ def test_full_traceback_has_the_frameworks_frames(cli: Call) -> None:
     assert f"{os.sep}dataflow{os.sep}" in report
 
 
+def test_a_heartbeat_says_what_goes_on(cli: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataflow.cli.progress.HEARTBEAT", 0.0)
+    assert "hold 0/2 ok" in told(cli("run", "flows.py:slow", "-p", "seconds=1", "-p", "n=2").err)
+
+
+def test_log_lines_are_told_where_they_are_wanted(cli: Call) -> None:
+    assert "transforming" not in cli("run", "flows.py:etl").err
+    assert "transform[3]: transforming 3" in told(cli("run", "flows.py:etl", "-v").err)
+
+
 def test_quiet_tells_only_failures(cli: Call) -> None:
     assert cli("run", "flows.py:etl", "--quiet").err == ""
     said = cli("run", "flows.py:etl", "-p", "bad=2", "-q")
