@@ -140,7 +140,7 @@ def test_a_value_that_is_not_stored_is_there_for_who_needs_it(executor: Any) -> 
 class Backwards:
     """A serializer of one's own."""
 
-    name = "backwards"
+    name, suffixes = "backwards", ()
 
     def handles(self, value: object) -> bool:
         return isinstance(value, str)
