@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Clusters that wait for a test take no part of the processor that the test needs: nobody reads their profiles.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "false"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "200ms"
 
 
 @pytest.fixture(autouse=True)

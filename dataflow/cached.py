@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from logging import WARNING
 
 from dataflow import canonical, keys, states
@@ -14,6 +15,7 @@ from dataflow.events import NO_INDEX, LogLine, label
 from dataflow.keys import Key
 from dataflow.outcome import Outcome
 from dataflow.owners import is_gone, owner
+from dataflow.reaching import reach
 from dataflow.result_keys import wanted_generation
 from dataflow.session import Session
 from dataflow.structure import replace
@@ -126,9 +128,7 @@ def told(entry: Entry) -> str:
 def wait_for_others(session: Session, unit: Unit, key: Key) -> Outcome | None:
     """Claim the key, or wait while another run computes it. The outcome that it made, or None: ours to make."""
     mine, pause = owner(f"{session.token}:{unit.key}"), POLL_SECONDS
-    waited = False
     while not session.cache.claim(key.hex, mine, CLAIM_SECONDS, is_gone):
-        waited = True
         if session.is_cancelled():
             return None
         time.sleep(pause)
@@ -137,7 +137,7 @@ def wait_for_others(session: Session, unit: Unit, key: Key) -> Outcome | None:
         if found is not None:
             return found
     unit.claimed = True
-    return look(session, unit, key, fresh=True) if waited else None
+    return look(session, unit, key, fresh=True)  # it may have been made since the last look
 
 
 def release(session: Session, unit: Unit) -> None:
@@ -167,11 +167,12 @@ def remember(session: Session, made: Sequence[tuple[Unit, Outcome]]) -> None:
         )
         folders.setdefault(unit.key_made.folder, (unit.key_made.identity, []))[1].append(entry)
     for folder, (identity, entries) in folders.items():
+        unit = made[0][0]
         try:
-            session.cache.add(folder, identity, entries)
+            note = partial(session.cache.add, folder, identity, entries)
+            reach(session, unit.path, unit.index, unit.attempt, note)
         except StoreUnavailable as error:  # the results are safe: only, they will be made again
             message = f"the cache could not note this result: {error}"
-            unit = made[0][0]
             session.emit(LogLine(unit.path, unit.index, unit.attempt, time.time(), WARNING, __name__, message))
 
 

@@ -281,7 +281,8 @@ def pause(run: Driven, note: str) -> None:
 
 
 def _stop(run: Driven, order: Order) -> None:
-    while run.record.state not in states.RUN_FINAL and not _tell(run, order):
+    told = uuid.uuid4().hex  # heard twice it would be two: a second cancel is an abort
+    while run.record.state not in states.RUN_FINAL and not _tell(run, order, told):
         try:
             closing.stop(run._store, run.id, order)
             return
@@ -289,19 +290,19 @@ def _stop(run: Driven, order: Order) -> None:
             continue  # somebody has just taken it up: then they are told
 
 
-def _tell(run: Driven, order: Order) -> bool:
+def _tell(run: Driven, order: Order, told: str) -> bool:
     """Tell the run's driver, wherever it is; False where there is none."""
     if run._driver is not None and _is_here(run):
         run._driver.order(order)
         return True
     if not _is_driven(run, run.record):
         return False
-    _write_down(run, order)
+    _write_down(run, order, told)
     return _is_driven(run, run.record)  # one that left meanwhile has not heard
 
 
-def _write_down(run: Driven, order: Order) -> int:
-    told, value = uuid.uuid4().hex, orders.value_of(order)
+def _write_down(run: Driven, order: Order, told: str = "") -> int:
+    told, value = told or uuid.uuid4().hex, orders.value_of(order)
     return patiently(lambda: run._store.order(run.id, order.what, by=order.by, value=value, id=told))
 
 

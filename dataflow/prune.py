@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from dataflow import cached, canonical, keys, states
 from dataflow.calls import Slot, Unit
@@ -24,6 +25,7 @@ from dataflow.structure import find, replace
 from dataflow.task import STRICT
 from dataflow.triggers import all_successful
 from dataflow.works import Known, is_each
+from dataflow_storage import StoreUnavailable
 
 Who = tuple[str, int]
 
@@ -122,10 +124,11 @@ class Pruner:
         return {**found, **self._backwards()} if found or self._unneeded else {}
 
     def tidy(self) -> None:
-        """What many tasks have noted in the cache one by one becomes one object."""
+        """What many tasks have noted in the cache one by one becomes one object; if not now, then after another run."""
         for definition in self._shipped.values():
             if definition.policy.cache is not None and definition.policy.target is None:
-                self._session.cache.compact(keys.make(definition, self._graph.flow, {}).folder)
+                with suppress(StoreUnavailable):
+                    self._session.cache.compact(keys.make(definition, self._graph.flow, {}).folder)
 
     def _forwards(self) -> bool:
         """Follow the inputs that are known. False: a result turned out to be gone, and with it what followed."""

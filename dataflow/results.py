@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
+from functools import partial
+from typing import Protocol
 
 from dataflow import cached, keys, states
 from dataflow.binding import bind
@@ -26,7 +27,6 @@ from dataflow.result_keys import is_bundle, join_key, split_key, wanted_generati
 from dataflow.session import LOOK_SECONDS, Job, Session
 from dataflow_storage import Reference
 
-R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 
@@ -96,9 +96,10 @@ class SingleCommitter:
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
         try:
-            outcome = _reach(self._session, unit, lambda: commit_one(self._session, unit, value))
+            commit = partial(commit_one, self._session, unit, value)
+            outcome = reach(self._session, unit.path, unit.index, unit.attempt, commit)
             if policy_caches(unit):
-                _reach(self._session, unit, lambda: cached.remember(self._session, [(unit, outcome)]))
+                cached.remember(self._session, [(unit, outcome)])
         except Exception as error:
             self._refused = Raised(error, dict(describe(error)))
             return None
@@ -108,10 +109,6 @@ class SingleCommitter:
     def refusal(self, unit: Unit) -> Raised:
         assert self._refused is not None
         return self._refused
-
-
-def _reach(session: Session, unit: Unit, call: Callable[[], R]) -> R:
-    return reach(session, unit.path, unit.index, unit.attempt, call)
 
 
 def find_own(session: Session, unit: Unit) -> Outcome | None:

@@ -25,6 +25,7 @@ from dataflow_storage.rows import Batch, OrderRow
 logger = logging.getLogger("dataflow")
 POLL_SECONDS = 0.5  # how soon an order reaches its run
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # between two tries to write
+LAST_PATIENCE = 2.0  # seconds, once somebody wants to be gone at once
 
 
 class Scribe:
@@ -137,6 +138,7 @@ class Scribe:
             if not self._waiting and not self._closing:
                 self._changed.wait(self._until_next())
             batch = self._waiting[0] if self._waiting else None
+            over = self._closing and batch is None
         if time.monotonic() - self._renewed > self._lease / 3:
             begin = time.time()
             self._runs.renew(self._run_id, self._epoch, self._lease)
@@ -147,7 +149,7 @@ class Scribe:
                 self._waiting.popleft()
                 self._changed.notify_all()
             return False
-        if self._closing:
+        if over:
             self._runs.release(self._run_id, self._epoch)
             return True
         if time.monotonic() - self._polled >= POLL_SECONDS:
@@ -167,7 +169,8 @@ class Scribe:
         if self._failing_since is None:
             self._failing_since = now
             logger.warning("the record of the run cannot be written: %s; its events are held meanwhile", error)
-        return error.transient and not self._control.aborted and now - self._failing_since < self._patience
+        patience = min(LAST_PATIENCE, self._patience) if self._control.aborted else self._patience
+        return error.transient and now - self._failing_since < patience
 
     def _give_up(self, error: Exception) -> None:
         if isinstance(error, StaleOwner):

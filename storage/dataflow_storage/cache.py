@@ -165,11 +165,9 @@ class CacheIndex:
         if not made:
             return
         key = f"{_place(folder)}{os.urandom(8).hex()}"
-        with self._lock:
-            new = folder not in self._marked
-            self._marked.add(folder)
-        if new:
+        if folder not in self._marked:
             self.results.put(f"caches/{folder}", dict(identity), serializer="json", step="cache.marker")
+            self._marked.add(folder)
         self.results.put(key, [entry.to_dict() for entry in made], serializer="json", step="cache.segment")
         with self._lock:
             known = self._folders.setdefault(folder, _Folder())

@@ -111,14 +111,6 @@ def ledgers(tmp_path: Path) -> Iterator[Path]:
     return (tmp_path / f"ledger-{number}.txt" for number in itertools.count())
 
 
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """What makes processes quickly."""
-    started = Zygote()
-    yield started
-    started.close()
-
-
 @pytest.fixture
 def machine(zygote: Zygote, home: Path) -> Iterator[Machine]:
     """A machine whose home is this test's own, and whose leases last a second."""

@@ -87,6 +87,11 @@ class Machine:
         self.runs.close()
 
 
+def lease_of(machine: Machine) -> float:
+    """Until when its latest run is somebody's."""
+    return machine.runs.find("@last").lease_until or 0.0
+
+
 class Process:
     """One of its processes, with its log."""
 

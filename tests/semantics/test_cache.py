@@ -11,6 +11,7 @@ import pytest
 
 from dataflow import Fail, cache, flow, states, task, unmapped
 from dataflow.errors import RunFailed
+from dataflow_storage.faults import install
 from tests.semantics.marks import mark, marks, types
 
 
@@ -301,3 +302,26 @@ def test_runs_at_the_same_time_compute_one_key_once(log: Path, tmp_path: Path) -
     assert one.wait(60).result() == two.wait(60).result() == 7
     assert marks(log) == {"began": 1}
     assert sorted([types(one)["slow"], types(two)["slow"]]) == [states.CACHED, states.SUCCESS]
+
+
+def test_a_run_that_looked_too_early_does_not_compute_what_was_made_before_its_claim(log: Path) -> None:
+    @task(cache=True)
+    def made() -> int:
+        mark(log, "made")
+        return 7
+
+    @flow
+    def one() -> object:
+        return made()
+
+    def another_is_faster(step: str, when: str) -> None:
+        if (step, when) == ("cache.claim", "before"):
+            install(None)
+            assert one.run(executor="sync").result() == 7
+
+    install(another_is_faster)
+    try:
+        assert types(one.run(executor="sync")) == {"made": states.CACHED}
+    finally:
+        install(None)
+    assert marks(log) == {"made": 1}

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from dataflow import states
+from dataflow.recorder import Recorder
+from dataflow.scribe import Scribe
+from dataflow.session import Control
+from dataflow_storage import RunStore
+from dataflow_storage.faults import install
 from tests.semantics.gates import began
-from tests.semantics.machines import Machine, until
+from tests.semantics.machines import Machine, lease_of, until
 
 LEASE = 1.0  # seconds, as the machine is told
-
-
-def lease_of(machine: Machine) -> float:
-    """Until when the run is somebody's."""
-    return machine.runs.find("@last").lease_until or 0.0
+RUN = 32 * "1"
 
 
 @pytest.mark.parametrize("executor", ["threads:2", "processes:1"])
@@ -97,3 +98,23 @@ def test_a_body_that_holds_the_interpreter_for_longer_than_a_lease_does_not_lose
     assert watch.said == ""
     assert machine.runs.find("@last").epoch == 1
     assert began(tmp_path)["holder"] == 1
+
+
+def test_what_comes_while_the_lease_is_renewed_is_written_before_the_run_is_given_back(tmp_path: Path) -> None:
+    recorder = Recorder()
+    recorder.set_run(time.time(), states.RUNNING)
+    last = recorder.take()
+    assert last is not None
+    with RunStore(str(tmp_path / "runs.db")) as runs:
+        runs.create_run({"id": RUN, "name": "one", "flow": "f", "state": "Pending", "created": 1.0}, owner="me")
+        scribe = Scribe(runs, RUN, 1, lease=0.1, patience=1.0, control=Control(), heard=lambda order: None)
+
+        def ends_meanwhile(step: str, when: str) -> None:
+            if (step, when) == ("runs.renew", "before"):
+                install(None)
+                scribe.put(last)
+                scribe.close()
+
+        install(ends_meanwhile)
+        scribe._thread.join(60)
+        assert (runs.find(RUN).state, runs.find(RUN).owner) == (states.RUNNING, None)

@@ -10,20 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from tests.chaos.zygote import Zygote
 from tests.semantics.gates import began
-from tests.semantics.machines import Machine, until
+from tests.semantics.machines import Machine, lease_of, until
 from tests.storage.postgres import Postgres
 
 LEASE = 1.0  # seconds, as the machine is told
 LOCKED_SECONDS = float(os.environ.get("DATAFLOW_LOCKED", 2 * LEASE))
-
-
-def lease_of(machine: Machine) -> float:
-    """Until when the run is somebody's."""
-    return machine.runs.find("@last").lease_until or 0.0
 
 
 def check_whole(machine: Machine, folder: Path) -> None:
@@ -56,21 +50,12 @@ def test_a_run_goes_on_although_its_record_was_locked_for_longer_than_a_lease(
     check_whole(machine, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A server that may be stopped."""
-    server = Postgres()
-    yield server
-    server.close()
-
-
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 @pytest.mark.parametrize("executor", ["sync", "threads:2"])
 def test_a_run_goes_on_although_its_server_was_restarted(
     zygote: Zygote, postgres: Postgres, home: Path, tmp_path: Path, executor: str, mode: str
 ) -> None:
-    url = make_url(postgres.url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    machine = Machine(zygote, home, DASK_DATAFLOW__RUNS__URL=url, DASK_DATAFLOW__RUNS__LEASE=str(LEASE))
+    machine = Machine(zygote, home, DASK_DATAFLOW__RUNS__URL=postgres.url, DASK_DATAFLOW__RUNS__LEASE=str(LEASE))
     try:
         driver = machine.start("begin", "gated", executor, str(tmp_path))
         until(lambda: began(tmp_path)["slow"], "the body begins")

@@ -8,16 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from dataflow import states
 from tests.chaos.zygote import Zygote, environment
 from tests.semantics.gates import began
-from tests.semantics.machines import Machine, Process, until
+from tests.semantics.machines import Machine, Process, lease_of, until
 from tests.semantics.races import open_gates, race
 from tests.storage.postgres import Postgres
 
@@ -178,16 +176,8 @@ def test_half_of_the_answers_let_a_run_go_on_to_its_next_pause(machine: Machine,
 # Two machines ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
-
-
 def machines(zygote: Zygote, postgres: Postgres, folder: Path, **env: str) -> list[Machine]:
-    url = make_url(postgres.url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    env = {"DASK_DATAFLOW__RUNS__URL": url, "DASK_DATAFLOW__RUNS__LEASE": "1", **env}
+    env = {"DASK_DATAFLOW__RUNS__URL": postgres.url, "DASK_DATAFLOW__RUNS__LEASE": "1", **env}
     return [Machine(zygote, folder / name, CHAOS_HOST=name, **env) for name in ("one", "other")]
 
 
@@ -197,7 +187,7 @@ def test_a_run_goes_on_on_another_machine_that_shares_its_record_and_results(
     one, other = machines(zygote, postgres, tmp_path, DASK_DATAFLOW__RESULTS__URL=str(tmp_path / "results"))
     try:
         killed(one, tmp_path)
-        over = one.runs.find("@last").lease_until or 0.0
+        over = lease_of(one)
         open_gates(tmp_path)
         other.start("watch", 0.05, str(tmp_path))
         until(lambda: other.state() == states.SUCCESS, "the other one goes on")
@@ -217,7 +207,7 @@ def test_a_run_whose_results_are_on_another_machine_is_left_to_that_one(
         killed(one, tmp_path)
         open_gates(tmp_path)
         (one.home / "results").rename(one.home / "away")  # its disk is not the other machine's
-        until(lambda: time.time() > (one.runs.find("@last").lease_until or 0.0), "the lease is over")
+        until(lambda: time.time() > lease_of(one), "the lease is over")
         said = other.start("go_on").ends()
         assert "left" in said
         assert "of one, and not here" in said

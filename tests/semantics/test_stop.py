@@ -13,9 +13,11 @@ import pytest
 
 from dataflow import states
 from dataflow.scribe import POLL_SECONDS
+from dataflow_storage import StoreUnavailable
+from dataflow_storage.faults import install
 from tests.chaos.cluster import Cluster
 from tests.semantics.gates import began, spread
-from tests.semantics.machines import Machine, Process, until
+from tests.semantics.machines import Machine, Process, lease_of, until
 
 EVERYWHERE = ["plain", "alone", "deferred", "branch"]
 # What runs at the same time, by executor.
@@ -148,6 +150,55 @@ def test_a_run_that_is_cancelled_twice_is_ended_at_once(
     driver.ends()
     assert machine.state() == states.CANCELLED
     assert_nobody_is_left(tmp_path, names, driver)
+
+
+def test_a_cancel_that_was_told_to_a_driver_at_the_end_of_its_lease_counts_once(
+    machine: Machine, tmp_path: Path
+) -> None:
+    driver = running(machine, tmp_path, "sync", ["alone"])
+
+    def lapses_and_is_renewed(step: str, when: str) -> None:
+        if (step, when) == ("runs.order", "before"):
+            driver.proc.signal(signal.SIGSTOP)
+        if (step, when) == ("runs.order", "after"):
+            until(lambda: time.time() > lease_of(machine), "the lease is over")
+        if (step, when) == ("runs.claim", "before"):
+            install(None)
+            driver.proc.signal(signal.SIGCONT)
+            until(lambda: time.time() < lease_of(machine), "it is renewed")
+
+    install(lapses_and_is_renewed)
+    try:
+        machine.run().cancel()
+    finally:
+        install(None)
+    assert [order.kind for order in machine.runs.orders(machine.run().id)] == ["cancel"]
+    open_gates(tmp_path, ["alone"])
+    driver.ends()
+    assert (machine.state(), types(machine)["alone"]) == (states.CANCELLED, states.SUCCESS)
+
+
+def test_a_run_that_is_ended_at_once_is_recorded_so_although_the_record_is_away_for_a_moment(
+    home: Path, tmp_path: Path
+) -> None:
+    run: Any = spread.submit(str(tmp_path), ["plain"], executor="threads:2")
+    until(lambda: began(tmp_path)["plain"], "the body begins")
+    failed: list[str] = []
+
+    def away(step: str, when: str) -> None:
+        if (step, when) == ("runs.write", "before") and len(failed) < 3:
+            failed.append(step)
+            raise StoreUnavailable("the record", "it is away", transient=True)
+
+    install(away)
+    try:
+        run.cancel(now=True)
+        run.wait()
+    finally:
+        install(None)
+    assert len(failed) == 3
+    assert run.state.type == states.CANCELLED
+    (tmp_path / "plain-1").touch()
 
 
 # What goes on after the driver has left ------------------------------------------------------------------------------

