@@ -91,8 +91,7 @@ class Fans:
         """Whether a node may go in one Dask task with others; what is cached may have to wait for another run."""
         policy, size = node.policy, self._size(node)
         alone = size is False or size == 1 or policy.cache is not None or node.definition.builds
-        own = not isinstance(policy.serializer, str)  # an object of many results tells how to load one kind of them
-        return not alone and not own and not isinstance(policy.trigger, Manual)
+        return not alone and not isinstance(policy.trigger, Manual)
 
     def with_followers(self, heads: Sequence[Single]) -> list[Single]:
         """Heads, and what follows them alone, each after what it waits for."""

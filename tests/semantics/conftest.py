@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
 from tests.chaos.zygote import Zygote
@@ -67,6 +68,8 @@ def client() -> Iterator[Any]:
 
     make: Any = LocalCluster
     with (
+        # On a busy machine a killed worker takes its time to come back: do not give it up.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
         make(
             processes=True,
             n_workers=2,

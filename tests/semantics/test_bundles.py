@@ -137,6 +137,34 @@ def test_a_value_that_is_not_stored_is_there_for_who_needs_it(executor: Any) -> 
     assert chain.run(executor=executor).result() == (1, 3, [n + 2 for n in range(50)])
 
 
+class Backwards:
+    """A serializer of one's own."""
+
+    name, suffixes = "backwards", ()
+
+    def handles(self, value: object) -> bool:
+        return isinstance(value, str)
+
+    def dumps(self, value: str) -> bytes:
+        return value[::-1].encode()
+
+    def loads(self, data: bytes) -> str:
+        return bytes(data).decode()[::-1]
+
+
+def test_a_serializer_of_ones_own_reads_what_it_wrote_and_nothing_else() -> None:
+    @task
+    def plain(text: str) -> str:
+        return f"{text}."
+
+    @flow
+    def chain() -> object:
+        return plain(plain.options(serializer=Backwards())(plain("so")))
+
+    run: Any = chain.run(executor="threads:1")
+    assert [run[path].result() for path in ("plain", "plain-2", "plain-3")] == ["so.", "so..", "so..."]
+
+
 def told(dask_worker: Any) -> list[str]:
     """Runs on a worker: the states of what its threads run."""
     return [dask_worker.state.tasks[key].state for key in dask_worker.active_threads.values()]
