@@ -298,7 +298,7 @@ def task(fn: Callable[P, R] | None = None, /, **options: object) -> Task[P, R] |
     trigger, skip_on_upstream_skip : optional
         Whether it may start, given how its upstreams ended; see `dataflow.triggers`.
     cache, persist, target, serializer : optional
-        Use earlier results: True or `cache(...)`; commit the result (True); a path template for it; its format ("auto").
+        Use earlier results (False; see `cache`); commit the result (True); a path template for it; its format ("auto").
     resources, priority, workers : optional
         Handed to Dask.
     batch : "auto", False or int

@@ -15,7 +15,7 @@ from dataflow.flow_graph import FlowGraph
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 OPENING = """# Public names
 
-What can be imported from `dataflow`, by name; `make docs` makes this page of the docstrings. The tables of options, states,
+What can be imported from `dataflow`, by name; `make docs` makes this page of the docstrings. Tables of options, states,
 triggers and settings are in the [reference](reference.md), the verbs of the terminal in [the command line](cli.md).
 """
 # What people call; of other classes all that is public.
