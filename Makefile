@@ -54,7 +54,7 @@ docs: $(V)/dev.stamp
 	@$(RUN) $(PY) -m pytest tests/test_docs.py
 
 notebooks: $(V)/dev.stamp
-	@$(RUN) $(PY) -m pytest tests/test_notebooks.py
+	@$(RUN) $(PY) -m pytest --numprocesses=auto --maxprocesses=4 tests/test_notebooks.py
 
 lint: $(V)/dev.stamp
 	@$(RUN) $(PY) -m ruff check .
