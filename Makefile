@@ -49,11 +49,13 @@ test: $(V)/dev.stamp $(V)/azurite.stamp
 	@$(RUN) $(PY) -m pytest $(if $(T),$(T),--numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	--ignore=tests/test_docs.py --ignore=tests/test_notebooks.py)
 
+# Writes the page of public names, which `make test` holds to the docstrings; then runs what the documents show.
 docs: $(V)/dev.stamp
+	@$(RUN) $(PY) -m tests.api_page
 	@$(RUN) $(PY) -m pytest tests/test_docs.py
 
 notebooks: $(V)/dev.stamp
-	@$(RUN) $(PY) -m pytest tests/test_notebooks.py
+	@$(RUN) $(PY) -m pytest --numprocesses=auto --maxprocesses=4 tests/test_notebooks.py
 
 lint: $(V)/dev.stamp
 	@$(RUN) $(PY) -m ruff check .

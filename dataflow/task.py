@@ -297,8 +297,8 @@ def task(fn: Callable[P, R] | None = None, /, **options: object) -> Task[P, R] |
         Where the body runs.
     trigger, skip_on_upstream_skip : optional
         Whether it may start, given how its upstreams ended; see `dataflow.triggers`.
-    persist, target, serializer : optional
-        Commit the result (True); a path template for it; its format ("auto").
+    cache, persist, target, serializer : optional
+        Use earlier results (False; see `cache`); commit the result (True); a path template for it; its format ("auto").
     resources, priority, workers : optional
         Handed to Dask.
     batch : "auto", False or int

@@ -34,8 +34,8 @@ def shown(cell: Any) -> Iterator[tuple[str, str]]:
 
 def has_picture(cell: Any) -> bool:
     """Whether one is shown: an image, a graph, a timeline, or how a run went."""
-    return any(kind == "image/png" or (kind == "text/html" and re.search("<img |<table", text))
-               for kind, text in shown(cell))  # fmt: skip
+    wanted = {"image/png": "", "text/html": "<img |<table"}
+    return any(kind in wanted and re.search(wanted[kind], text) for kind, text in shown(cell))
 
 
 def missing_pictures(notebook: Any) -> list[str]:

@@ -1,15 +1,18 @@
-"""Every state, setting, task option and trigger stands in the reference."""
+"""Every state, setting, task option, trigger and public name stands in the reference."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+import dataflow
 from dataflow import states, triggers
 from dataflow.definition import HOOKS, POLICY_OPTIONS
 from dataflow.settings import get
+from tests.api_page import PAGE, page
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
@@ -53,3 +56,14 @@ def test_every_trigger_is_explained() -> None:
     assert {"all_successful", "manual"} <= public
     missing = [name for name in public if f"`{name}" not in REFERENCE]
     assert not missing
+
+
+def test_the_page_of_public_names_says_what_the_docstrings_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
+
+
+def test_every_public_name_is_explained() -> None:
+    parts = re.split(r"^##+ `", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    told = {part.partition("`\n\n") for part in parts}
+    assert {re.split(r"[(`]", name)[0] for name, _, _ in told} >= set(dataflow.__all__)
+    assert [name for name, _, text in told if not text.strip()] == []
