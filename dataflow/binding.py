@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataflow.calls import Slot, Unit
 from dataflow.context import Secret
-from dataflow.lazy import Collection, computed
+from dataflow.lazy import collections_in, computed
 from dataflow.outcome import ABSENT, Missing, Outcome, has_value
 from dataflow.session import Session
 from dataflow.states import SKIPPED
@@ -21,15 +21,11 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, ob
             outcome.value = store.get(outcome.reference)
         return outcome.value if has_value(outcome) else Missing(outcome.state)
 
-    lazy: list[Collection] = []
     leave_out = unit.definition.policy.skip_on_upstream_skip
 
-    def filled(marker: Slot | Secret | Collection) -> object:
+    def filled(marker: Slot | Secret) -> object:
         if isinstance(marker, Secret):
             return marker.get()
-        if isinstance(marker, Collection):
-            lazy.append(marker)
-            return marker
         upstream = unit.upstream[marker.place]
         if isinstance(upstream, list):
             return [value_of(child) for child in upstream if not (leave_out and child.type == SKIPPED)]
@@ -38,8 +34,9 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], dict[str, ob
     def bound(value: object) -> object:
         if isinstance(value, Outcome):
             return value_of(value)
-        return replace(value, (Slot, Secret, Collection), filled)  # type: ignore[arg-type]
+        return replace(value, (Slot, Secret), filled)  # type: ignore[arg-type]
 
     args = tuple(bound(value) for value in unit.args)
     kwargs = {name: bound(value) for name, value in unit.kwargs.items()}
+    lazy = [one for value in (*args, *kwargs.values()) for one in collections_in(value)]
     return computed((args, kwargs), lazy) if lazy else (args, kwargs)  # type: ignore[return-value]

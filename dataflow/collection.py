@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from dataflow import settings
+from dataflow import control, settings, states
 from dataflow.driven import finish, launch
 from dataflow.errors import RecordElsewhere
 from dataflow.graph import Graph
 from dataflow.node import Node
+from dataflow.owners import is_driven
 from dataflow.parameters import masked
 from dataflow.places import open_runs
+from dataflow.recovery import RESUME
+from dataflow.run import Run
 from dataflow.start import start
+from dataflow_storage import RunStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class Computation:
 
     Parameters
     ----------
+    key : str
+        Dask's, of the task that makes it.
     graph : Graph
         Its output is what is asked for.
     options : mapping
@@ -36,6 +42,7 @@ class Computation:
         The machine where it was asked for.
     """
 
+    key: str
     graph: Graph
     options: Mapping[str, object]
     runs: str
@@ -46,19 +53,35 @@ class Computation:
         """Make the run, and give what it returns."""
         if "://" not in self.runs and socket.gethostname() != self.host:
             raise RecordElsewhere(self.runs, self.host, socket.gethostname())
+        store = open_runs(self.runs)
         with _somewhere() as executor:
-            options: dict[str, Any] = dict(self.options)
-            run = start(
-                self.graph,
-                executor=executor,
-                results=self.results,
-                runs=open_runs(self.runs),
-                parameters=masked(self.graph.parameters),
-                **options,
-            )
+            run = self._left(store)
+            if run is None:
+                run = self._start(store, executor)
+            else:
+                control.take_up(run, RESUME, executor, graph=self.graph)
             launch(run, aside=True)
             finish(run.wait(), raise_on_failure=True)
             return run.result()
+
+    def _start(self, store: RunStore, executor: object) -> Run:
+        options: dict[str, Any] = dict(self.options)
+        return start(
+            self.graph,
+            executor=executor,
+            results=self.results,
+            runs=store,
+            parameters=masked(self.graph.parameters),
+            dask_key=self.key,
+            **options,
+        )
+
+    def _left(self, store: RunStore) -> Run | None:
+        """The run that another worker began, and died: Dask asks for its task once more then."""
+        for row in store.runs(flow=self.graph.flow, state=(states.PENDING, states.RUNNING)):
+            if row.details.get("dask_key") == self.key and not is_driven(row):
+                return Run(store, row, graph=self.graph)
+        return None
 
 
 @contextmanager
@@ -78,8 +101,8 @@ def _somewhere() -> Iterator[object]:
         distributed.rejoin()
 
 
-def computation(graph: Graph, node: Node, options: Mapping[str, object]) -> Computation:
-    """The run that computes one node of a graph, with options of its flow."""
+def computation(key: str, graph: Graph, node: Node, options: Mapping[str, object]) -> Computation:
+    """The run that computes one node of a graph under Dask's key, with options of its flow."""
     needed: set[Node] = set()
     left = [node]
     while left:
@@ -95,6 +118,7 @@ def computation(graph: Graph, node: Node, options: Mapping[str, object]) -> Comp
     )
     given = {name: options[name] for name in ("tags", "version", "log_prints") if name in options}
     return Computation(
+        key=key,
         graph=part,
         options=given,
         runs=settings.runs_url(),

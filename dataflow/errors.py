@@ -217,11 +217,17 @@ class ValueTooLocal(DataflowError, TypeError):
 
 
 class RunFailed(DataflowError, RuntimeError):
-    """A run ended in Failed, Cancelled or Crashed. `.run` is the run; the text is its report."""
+    """A run ended in Failed, Cancelled or Crashed. `.run` is the run; the text is its report.
+
+    Where it comes from another process, `.run` is the run's name: `get_run` finds it.
+    """
 
     def __init__(self, run: object, report: str) -> None:
         self.run = run
         super().__init__(report)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (getattr(self.run, "name", self.run), str(self))
 
     def _render_traceback_(self) -> list[str]:
         return _users_frames(self)

@@ -67,7 +67,8 @@ class FlowGraph(Graph):
         from dataflow.collection import computation
 
         key = self.dask_key(node)
-        return {key: Task(key, computation(self, node, {**self.source.settings, "version": self.source.version}))}
+        options = {**self.source.settings, "version": self.source.version}
+        return {key: Task(key, computation(key, self, node, options))}
 
     def run(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from dataflow.node import Node
 from dataflow.structure import replace
 
-# A longer container that a task returns is not searched.
+# A longer container is not searched.
 MOST_ITEMS = 1_000
 
 
@@ -38,15 +38,18 @@ def computed(value: object, found: Sequence[Collection]) -> object:
     return replace(value, Collection, lambda one: values[id(one)])
 
 
+def collections_in(value: object) -> list[Collection]:
+    """The collections that a value is, or that are items of it: of a list, tuple or dict that is not too long."""
+    if isinstance(value, list | tuple | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [item for item in items if isinstance(item, Collection)] if len(value) <= MOST_ITEMS else []
+    return [value] if isinstance(value, Collection) else []
+
+
 def settled(value: object) -> object:
-    """What a task returned, with the values of collections: of itself, or of items of a list, tuple or dict."""
-    if isinstance(value, Collection):
-        return computed(value, [value])
-    if isinstance(value, list | tuple | dict) and len(value) <= MOST_ITEMS:
-        items = value.values() if isinstance(value, Mapping) else value
-        found = [item for item in items if isinstance(item, Collection)]
-        return computed(value, found) if found else value
-    return value
+    """What a task returned, with the values of the collections in it."""
+    found = collections_in(value)
+    return computed(value, found) if found else value
 
 
 def _scheduler() -> dict[str, Any]:

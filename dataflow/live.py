@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import uuid
 from collections import deque
@@ -20,7 +21,7 @@ from dataflow.groups import Group, group_names, grouped
 from dataflow.owners import is_driven
 from dataflow.record import Record
 from dataflow.report import problems
-from dataflow_storage.rows import LogRow, NodeRow
+from dataflow_storage.rows import LogRow, NodeRow, RunRow
 
 if TYPE_CHECKING:
     import asyncio
@@ -141,6 +142,7 @@ class View:
         self._id = uuid.uuid4().hex
         self._last: dict[str, str] = {}
         self._next = 0.0
+        self.is_over = False
         run._shown = cell()
         self.draw()
 
@@ -163,13 +165,14 @@ class View:
             if made != self._last:
                 cast(Any, IPython).display.display(made, raw=True, display_id=self._id, update=bool(self._last))
                 self._last = made
+            self.is_over = _is_over(now.row)
         self._next = time.monotonic() + max(PAUSE, (time.thread_time() - begin) / SHARE)
 
 
 @contextmanager
 def shown(run: Record, note: Callable[[], str]) -> Iterator[Callable[[], None]]:
     """Show a run where this is a notebook. What is given is to be called while the caller waits."""
-    if kernel() is None or not settings.get("notebook.progress"):
+    if not _is_wanted():
         yield _nothing
         return
     view = View(run, note)
@@ -177,6 +180,12 @@ def shown(run: Record, note: Callable[[], str]) -> Iterator[Callable[[], None]]:
         yield view.tick
     finally:
         view.draw()
+
+
+def _is_wanted() -> bool:
+    """Whether this is a notebook's own thread: what others show lands in the wrong cell."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and kernel() is not None and bool(settings.get("notebook.progress"))
 
 
 def _nothing() -> None:
@@ -192,17 +201,16 @@ def follow(run: Record, note: Callable[[], str]) -> View | None:
 
     None elsewhere than in a notebook.
     """
-    if kernel() is None or not settings.get("notebook.progress"):
+    if not _is_wanted():
         return None
     import asyncio
 
     view = View(run, note)
 
     async def keep() -> None:
-        while not _is_over(run):
-            view.tick()
+        while not view.is_over:
             await asyncio.sleep(PAUSE)
-        view.draw()
+            view.tick()
 
     task = asyncio.get_running_loop().create_task(keep())
     _following.add(task)
@@ -210,6 +218,5 @@ def follow(run: Record, note: Callable[[], str]) -> View | None:
     return view
 
 
-def _is_over(run: Record) -> bool:
-    row = run.record
+def _is_over(row: RunRow) -> bool:
     return row.state in states.RUN_FINAL or (row.state == states.PAUSED and not is_driven(row))

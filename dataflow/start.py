@@ -39,6 +39,7 @@ def start(
     source: object = None,
     rerun_of: str = "",
     runs: RunStore | None = None,
+    dask_key: str = "",
 ) -> Run:
     """Put a graph on record as a run and begin to drive it.
 
@@ -62,6 +63,8 @@ def start(
         The id of the run that this one repeats.
     runs : RunStore, optional
         Where to record it; None: as configured.
+    dask_key : str
+        The key of the Dask task that makes the run.
     """
     anew = _names(refresh)
     prune.check(graph, anew)
@@ -74,6 +77,7 @@ def start(
     details: dict[str, object] = {"refresh": anew, "code": address(source), "executor": chosen.spec}
     details |= {"host": socket.gethostname(), "folder": os.getcwd(), "python": sys.executable}
     details |= {"rerun_of": rerun_of} if rerun_of else {}
+    details |= {"dask_key": dask_key} if dask_key else {}
     columns = {
         "id": run_id,
         "name": readable_name(),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dask.base import annotate, compute, is_dask_collection, persist
 from dask.delayed import Delayed, delayed
 from distributed import Client
 
-from dataflow import Node, context, flow, get_runs, task
+from dataflow import Node, RunFailed, context, flow, get_run, get_runs, task
+from dataflow.places import open_runs
 from tests.pictures import graph_of
 
 
@@ -49,7 +53,7 @@ def given() -> object:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None, set_as_default=False
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0", set_as_default=False
     ) as made:
         yield made
 
@@ -109,6 +113,13 @@ def test_collections_are_arguments_and_results(where: str, client: Client) -> No
     assert given.run(executor=client if where == "cluster" else where).result() == (6, {"sum": 42})
 
 
+def test_a_failure_comes_back_from_the_cluster_with_the_name_of_its_run(client: Client) -> None:
+    asked = client.compute(graph_of(sums()).nodes[-1])
+    with pytest.raises(RunFailed, match="nobody asked for this") as told:
+        asked.result()
+    assert get_run(str(told.value.run)).state.type == "Failed"
+
+
 def test_collections_are_computed_on_the_cluster(client: Client) -> None:
     def tell_where() -> str:
         from distributed import get_worker
@@ -141,3 +152,33 @@ def test_annotations_around_a_call_are_its_options() -> None:
     assert (own.policy.resources, own.policy.priority, own.policy.workers) == ({"GPU": 1}, 9, ("bob",))
     assert own.policy.retries == 7
     assert (plain.policy.resources, plain.policy.priority, plain.policy.workers) == ({}, 0, ())
+
+
+def test_a_run_goes_on_where_the_worker_that_drove_it_died(tmp_path: Path) -> None:
+    ran, killed = tmp_path / "ran", tmp_path / "killed"
+
+    @task
+    def before() -> int:
+        with ran.open("a") as file:
+            file.write("x")
+        return 1
+
+    @task
+    def deadly(x: int) -> int:
+        if not killed.exists():
+            killed.touch()
+            owner = open_runs().find(context().run_id).owner
+            assert owner is not None
+            os.kill(int(owner.split(":")[1]), signal.SIGKILL)
+        return x + 1
+
+    @flow
+    def perilous() -> object:
+        return deadly(before())
+
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0", set_as_default=False) as workers:
+        assert workers.compute(graph_of(perilous()).outputs).result() == 2
+    (run,) = get_runs()
+    assert run.state.type == "Success"
+    assert killed.exists()
+    assert ran.read_text() == "x"
