@@ -51,6 +51,9 @@ def resume(run: Driven, executor: object, *, as_recorded: bool) -> bool:
         take_up(run, RESUME, executor, as_recorded=as_recorded)
         return True
     if not stopped and not answers and not _is_here(run):
+        now = run.record
+        if (now.state, now.owner) != (row.state, row.owner):  # its driver has left since
+            return resume(run, executor, as_recorded=as_recorded)
         raise RunNotResumable(run.name, row.state, f"{row.owner} drives it, and nothing in it waits for a person.")
     order = _write_down(run, Order(what=orders.RESUME, by=person(), answers=answers))
     return go_on(run, order, executor, as_recorded=as_recorded)
