@@ -35,6 +35,7 @@ def make_job(work: Assignment, past: Past | None, control: Control) -> Job:
         reached=past is not None or _is_reached(work),
         patience=float(str(settings.get("runs.patience"))),
         keyed=prune.is_keyed(work.graph),
+        concurrency=settings.concurrency(),
         refresh=work.refresh,
         anew=past.anew if past else {},
         taken_up=past is not None,

@@ -23,6 +23,7 @@ from dataflow.failure import Failure, describe
 from dataflow.lazy import settled
 from dataflow.session import Session
 from dataflow.signals import Signal
+from dataflow.together import awaited
 
 Sink = Callable[[float, int, str, str], None]
 
@@ -118,7 +119,7 @@ def _guarded(
     session: Session, fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> object:
     try:
-        return settled(fn(*args, **kwargs))
+        return settled(awaited(fn(*args, **kwargs)))
     except BaseException as error:
         if session.job.control.aborted and isinstance(error, KeyboardInterrupt):
             raise  # the second Ctrl-C, in the thread that waits for this very body
@@ -200,7 +201,7 @@ def _child_main(
     token = current_context.set(lambda: ctx)
     try:
         with capture.capturing(sink, prints=prints):
-            value = fn(*args, **kwargs)
+            value = awaited(fn(*args, **kwargs))
         return bytes(cloudpickle.dumps(("value", value)))
     except BaseException as error:
         failure = describe(error)

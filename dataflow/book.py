@@ -104,6 +104,8 @@ class Book:
             waits = who in past.due and state in (states.PAUSED, states.RETRYING)
             # What was found had ended otherwise, as far as the record knew: nothing follows that but a new start.
             if state != states.PENDING and not waits and (who not in past.known or who in past.found):
+                if state == states.RUNNING and past.attempts.get(who):
+                    self.recorder.end_attempt(path, index, past.attempts[who], states.CRASHED, time.time())
                 self.recorder.add(TaskEvent(path, index, states.PENDING, time.time(), message=message))
         for (path, index), known in past.found.items():
             attempt = past.attempts.get((path, index), 0)

@@ -14,6 +14,7 @@ from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Bundle, Outcome
 from dataflow.result_keys import bundle_name
 from dataflow.results import find_cached, find_own
 from dataflow.session import Session
+from dataflow.together import each, is_async
 from dataflow.unit import run_unit
 
 
@@ -33,6 +34,7 @@ def as_unit(session: Session, call: Call, sources: Sequence[object], made: Seque
         base=call.base,
         resumed=call.resumed,
         answers=call.answers,
+        again=call.again,
     )
 
 
@@ -47,11 +49,13 @@ class BundleChunk(Chunk):
         policies = [session.definition(call.definition).policy for call in calls]
         keyed = any(self._picks) and any(p.cache is not None or p.target is not None for p in policies)
         lanes = [self._lane] if any(map(is_stored, policies)) else []
-        super().__init__(session, key, lanes, range(len(calls)), keyed=keyed)
+        again = any(call.again for call in calls)
+        super().__init__(session, key, lanes, range(len(calls)), keyed=keyed, again=again)
 
     def find(self, unit: Unit) -> Outcome | None:
         """What this very task run committed before, in this bundle, in another, or alone; or another run."""
-        if not self._session.job.taken_up or self._away is not None or not is_stored(unit.definition.policy):
+        everywhere = (self._session.job.taken_up or unit.again) and is_stored(unit.definition.policy)
+        if not everywhere or self._away is not None:
             return super().find(unit)
         return find_own(self._session, unit) or find_cached(self._session, unit)
 
@@ -80,23 +84,30 @@ class BundleChunk(Chunk):
 
     def _look_everywhere(self, numbers: set[int]) -> None:
         """Each task run is looked for when it is its turn."""
+        if self._again:
+            self._session.looked.pop("", None)
 
 
 def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) -> Bundle:
-    """Run the calls of a bundle, one after the other."""
+    """Run the calls of a bundle, one after the other; `async def` ones together."""
     started = time.perf_counter()
     made: list[Outcome] = []
     chunk = BundleChunk(session, call.key, call.calls)
-    before = call.calls[0].definition
-    for number, one in enumerate(call.calls):
-        if one.definition != before:  # like calls may be many and short; of others, none runs again for the next one
-            before = one.definition
+    apart = not any(isinstance(pick, Inner) for one in call.calls for pick in one.picks or ())
+
+    def through(position: int, number: int) -> Outcome:
+        one = call.calls[number]
+        # Like calls may be many and short; of others, none runs again for the next one.
+        if number and one.definition != call.calls[number - 1].definition:
             chunk.settle()
-        if not chunk.begin(number):
+        return run_unit(session, as_unit(session, one, sources, made), chunk)
+
+    width = session.job.concurrency if apart and is_async(session.definition(call.calls[0].definition).fn) else 1
+    for outcome in each(chunk, range(len(call.calls)), through, width):
+        if outcome is None:
             made.append(DEFERRED_OUTCOME)
-            continue
-        made.append(run_unit(session, as_unit(session, one, sources, made), chunk))
-        chunk.step(number)
+        else:
+            made.append(outcome)
     chunk.close()
     session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
     # A value that was handed on within the bundle, nobody else needs, unless what comes after it was put off.

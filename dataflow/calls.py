@@ -144,6 +144,8 @@ class Call:
         What was given with that, oldest first.
     kind : str
         `"run"`, or `"measure"`: learn the width of a map, whose walked values are the args.
+    again : bool
+        It was lost before: nobody knows what it had committed, alone or with others.
     """
 
     run: str
@@ -157,11 +159,12 @@ class Call:
     base: int = 0
     answers: Answers = ()
     kind: str = "run"
+    again: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = [self.run, self.definition, self.path, self.args, self.kwargs, self.picks, self.attempt, self.resumed]
-        fields += [self.base, self.answers, self.kind]
-        for default in ("run", (), 0, False, 0, None, None, ()):
+        fields += [self.base, self.answers, self.kind, self.again]
+        for default in (False, "run", (), 0, False, 0, None, None, ()):
             if fields[-1] != default:
                 break
             fields.pop()
@@ -253,6 +256,8 @@ class BatchCall:
         Some items of columns have Pointers in them.
     resumed : mapping
         What somebody approved or resumed, by (stage, index), with what was given with that, oldest first.
+    again : bool
+        Some of them were lost before: nobody knows what they had committed, with which others.
     """
 
     run: str
@@ -265,6 +270,7 @@ class BatchCall:
     done: Mapping[tuple[int, int], Pick] | None = None
     pointed: bool = False
     resumed: Mapping[tuple[int, int], Answers] | None = None
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -284,6 +290,7 @@ class Unit:
     base: int = 0
     resumed: bool = False
     answers: Answers = ()
+    again: bool = False
     key_made: Key | None = None
     claimed: bool = False
     why: str = ""

@@ -99,20 +99,30 @@ class Chunk(ABC):
         What of each lane the Dask task runs.
     keyed : bool
         Somebody may ask what a value counts as before it is committed.
+    again : bool
+        Some of it was lost before, in this Dask task or in others.
 
     State: `_found`, what an earlier run of this Dask task committed; `_made`, the successes of the current chunk by
-    lane; `_first`, its first number; `_now`, the latest that has begun, `_began`, when, and `_done`, that is through;
-    `_lost`, what could not be committed: whether it failed, or was put off; `_given_up`, what another Dask task runs.
-    The lock: while a body takes its time, the ticker commits what others have made.
+    lane; `_first`, its first number; `_now`, the latest that has begun, and `_done`, that is through; `_together`,
+    several have begun at once; `_began`, when that was; `_lost`, what could not be committed: whether it failed, or was
+    put off; `_given_up`, what another Dask task runs; `_refused`, by thread. The lock: while a body takes its time, the
+    ticker commits what others have made.
     """
 
     def __init__(
-        self, session: Session, key: str, lanes: Sequence[str], numbers: Sequence[int], *, keyed: bool
+        self,
+        session: Session,
+        key: str,
+        lanes: Sequence[str],
+        numbers: Sequence[int],
+        *,
+        keyed: bool,
+        again: bool,
     ) -> None:
         self._session = session
         self._dask_key = key
         self._lanes, self._numbers = lanes, numbers
-        self._keyed = keyed
+        self._keyed, self._again = keyed, again
         self._found: dict[Place, Outcome] = {}
         self._made: dict[str, Made] = {}
         self._lost: dict[Place, str] = {}
@@ -120,10 +130,11 @@ class Chunk(ABC):
         self._now = self._done = -1
         self._began = time.perf_counter()
         self._given_up: frozenset[int] = frozenset()
+        self._together = False
         self._lock = threading.RLock()
         self._bytes = 0
         self._since = time.perf_counter()
-        self._refused: Raised | None = None
+        self._refused: dict[int, Raised] = {}
         self._away: Exception | None = None
         if lanes:
             try:
@@ -167,7 +178,7 @@ class Chunk(ABC):
         return f"{job.run_id}/{join_key(lane, first, job.generation)}"
 
     def _look_back(self, numbers: Sequence[int]) -> None:
-        if self._session.job.taken_up:
+        if self._session.job.taken_up or self._again:
             self._look_everywhere(set(numbers))
             return
         position, rest = 0, frozenset[int]()
@@ -215,7 +226,7 @@ class Chunk(ABC):
             # Now, not with the chunk: whoever gets the value next may change it.
             encoded = self._session.job.store.encode(value, serializer=policy.serializer)
         except Exception as error:
-            self._refused = Raised(error, dict(describe(error)))
+            self._refused[threading.get_ident()] = Raised(error, dict(describe(error)))
             return None
         outcome = Outcome(states.SUCCESS, value)
         if self._keyed:
@@ -231,8 +242,7 @@ class Chunk(ABC):
 
     def refusal(self, unit: Unit) -> Raised:
         """Why the last value was refused."""
-        assert self._refused is not None
-        return self._refused
+        return self._refused[threading.get_ident()]
 
     def begin(self, number: int) -> bool:
         """A number begins; False where it was given up."""
@@ -244,16 +254,24 @@ class Chunk(ABC):
                 self._first = number
             return True
 
-    def step(self, number: int) -> None:
-        """It is through: commit if it is time."""
+    def begin_together(self, numbers: Iterable[int]) -> list[int]:
+        """Several begin at once; nothing is committed until they are through. Those that were not given up."""
         with self._lock:
-            self._done = number
+            self._together = True
+            return [number for number in numbers if self.begin(number)]
+
+    def step(self, number: int) -> None:
+        """It is through, and all that began with it: commit if it is time."""
+        with self._lock:
+            self._done, self._together = number, False
             if self._bytes > CHUNK_BYTES or time.perf_counter() - self._since > CHUNK_SECONDS:
                 self._commit_all()
 
     def tick(self) -> None:
         """While a body takes its time: neither what others made before it nor those after it need wait for that."""
         now = time.perf_counter()
+        if self._together:
+            return
         if self._made and now - self._since > CHUNK_SECONDS:
             with self._lock:
                 self._commit_all()

@@ -110,6 +110,7 @@ class Encoder:
             # An attempt that ended without failing (a pause, a lost worker) costs no retry.
             base=max(item.base, item.attempt - item.failed),
             answers=item.answers,
+            again=item.strikes > 0,
         )
 
     def measure(self, group: Group) -> DaskTask:
@@ -218,6 +219,7 @@ class Encoder:
             done=done or None,
             pointed=bool(group.item_waits),
             resumed={pair: given for pair, given in group.resumed.items() if pair[1] in indices} or None,
+            again=not group.strikes.keys().isdisjoint(indices),
         )
         return DaskTask(key, run_task, call, *sources.refs)
 

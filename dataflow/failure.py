@@ -7,13 +7,15 @@ Nothing here raises, whatever the exception does when it is asked.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 MOST_FRAMES = 40
+_COMPILED = (".pyx", ".pxi")
 
 
 class Frame(TypedDict):
@@ -49,6 +51,23 @@ def _framework_folders() -> tuple[str, ...]:
     found = [here, _folder(concurrent.futures), os.path.abspath(threading.__file__)]
     ours = ("dask", "distributed", "dataflow_executors", "dataflow_storage", "tornado", "cloudpickle")
     return (*found, *(_folder(sys.modules[name]) for name in ours if name in sys.modules))
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    return ("<frozen ", *{paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _users(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """The frames that a person knows: without the framework's, nor what an installed package does in the end."""
+    ours, installed = _framework_folders(), _installed_folders()
+    frames = [frame for frame in stack if not frame.filename.startswith(ours)]
+    while frames and (frames[-1].filename.startswith(installed) or frames[-1].filename.endswith(_COMPILED)):
+        del frames[-1]
+    return frames
 
 
 def type_name(exception: BaseException) -> str:
@@ -88,17 +107,14 @@ def describe(exception: BaseException) -> Failure:
         # Locals are not captured: they may be huge, or secret.
         told = traceback.TracebackException.from_exception(exception, compact=True)
         full = "".join(told.format())
-        folders = _framework_folders()
+        users = _users(told.stack)
         frames: list[Frame] = [
-            {"file": f.filename, "line": f.lineno or 0, "name": f.name, "user": not f.filename.startswith(folders)}
-            for f in told.stack
+            {"file": f.filename, "line": f.lineno or 0, "name": f.name, "user": f in users} for f in told.stack
         ]
         if len(frames) > MOST_FRAMES:
             frames = frames[: MOST_FRAMES // 2] + frames[-MOST_FRAMES // 2 :]
         for part in _chain(told):
-            part.stack = traceback.StackSummary.from_list(
-                [f for f in part.stack if not f.filename.startswith(folders)] or part.stack
-            )
+            part.stack = traceback.StackSummary.from_list(_users(part.stack) or part.stack[-1:])
         text = "".join(told.format())
     except BaseException as error:
         frames, text = [], f"{name}: {message}\n(its traceback cannot be had: {type(error).__name__})"

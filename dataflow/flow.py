@@ -62,6 +62,7 @@ class Flow(Generic[P, R]):
             not callable(fn)
             or inspect.isclass(fn)
             or inspect.iscoroutinefunction(fn)
+            or inspect.isasyncgenfunction(fn)
             or inspect.isgeneratorfunction(fn)
             or inspect.isasyncgenfunction(fn)
         ):

@@ -23,6 +23,7 @@ from dataflow.result_keys import split_key
 from dataflow.results import end, meta_of
 from dataflow.session import LOOK_SECONDS, Session
 from dataflow.structure import replace
+from dataflow.together import each, is_async
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
 from dataflow_storage.references import CommittedMany
@@ -81,7 +82,7 @@ class MapChunk(Chunk):
         lanes = [path for path, policy in policies.items() if is_stored(policy)]
         keyed = len(policies) > 1 and any(p.cache is not None or p.target is not None for p in policies.values())
         self._indices = call.indices
-        super().__init__(session, call.key, lanes, call.indices, keyed=keyed)
+        super().__init__(session, call.key, lanes, call.indices, keyed=keyed, again=call.again)
 
     def _at(self, unit: Unit) -> Place:
         return Place(unit.path, unit.index)
@@ -110,7 +111,7 @@ class MapChunk(Chunk):
         job, seen, looked = self._session.job, self._session.chunks, self._session.looked
         for lane in self._lanes:
             news: list[str] = []
-            if time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
+            if self._again or time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
                 news = job.store.keys(f"{job.run_id}/{lane}[")
                 looked[lane] = time.monotonic()
             for key in news:
@@ -129,11 +130,8 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
     picked = [resolve(pick, sources) for pick in call.picks]
     chunk = MapChunk(session, group, call)
     stages = [_Stage(session, call, stage, number, picked) for number, stage in enumerate(group.stages)]
-    for position, index in enumerate(call.indices):
-        if not chunk.begin(index):
-            for stage in stages:
-                stage.outcomes.append(DEFERRED_OUTCOME)
-            continue
+
+    def through(position: int, index: int) -> list[Outcome]:
         made: list[Outcome] = []
         for stage in stages:
             known = call.done.get((stage.number, index)) if call.done else None
@@ -145,8 +143,13 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
                     found = found.outcomes[stage.path][found.indices.index(index)]
                 outcome = cast(Outcome, found)
             made.append(outcome)
+        return made
+
+    width = session.job.concurrency if any(stage.is_async for stage in stages) else 1
+    given_up = [DEFERRED_OUTCOME] * len(stages)
+    for made in each(chunk, call.indices, through, width):
+        for stage, outcome in zip(stages, made or given_up, strict=True):
             stage.outcomes.append(outcome)
-        chunk.step(index)
     chunk.close()
     session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
     return Batch(call.indices, {stage.path: stage.outcomes for stage in stages})
@@ -163,6 +166,7 @@ class _Stage:
         self.outcomes: list[Outcome] = []
         self._call, self._picked, self._upstream = call, picked, stage.upstream
         self._definition = session.definition(stage.definition)
+        self.is_async = is_async(self._definition.fn)
         columns = [self._items(column) for column in call.columns.get(number, ())]
         width = len(call.indices)
 

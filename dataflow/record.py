@@ -146,10 +146,9 @@ class Record:
         from dataflow.draw.expanded import items_of_record
 
         returned = {node.path for node in self._graph.returned} if self._graph is not None else set()
-        items = items_of_record(self._store.nodes(self.id), returned)
-        drawn = draw_items(
-            self.flow, items, format or ("svg" if path is None else format_of(str(path))), counts=self.counts
-        )
+        counts = self.counts
+        items = items_of_record(self._store.nodes(self.id), returned, counts)
+        drawn = draw_items(self.flow, items, format or ("svg" if path is None else format_of(str(path))), counts=counts)
         if path is not None:
             Path(path).write_text(drawn, encoding="utf-8")
         return drawn

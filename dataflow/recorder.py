@@ -156,7 +156,9 @@ class Recorder:
         current = self._current.setdefault(event.path, {})
         before = current.get(event.index, states.PENDING)
         if event.type not in states.TASK_TRANSITIONS[before]:
-            if not (before in states.FINAL or event.type == before):
+            if event.type == before == states.RUNNING:
+                self._move(event)
+            elif before not in states.FINAL and event.type != before:
                 logger.warning("%s: %s cannot follow %s; not recorded", label(*who), event.type, before)
             return False
         self.size += 2
@@ -190,6 +192,25 @@ class Recorder:
         if event.attempt:
             self._add_attempt(event)
         return True
+
+    def _move(self, event: TaskEvent) -> None:
+        """An attempt begins once more, elsewhere: its worker was lost."""
+        rows = self._task_runs.setdefault(event.path, {})
+        row = rows.setdefault(event.index, {"path": event.path, "idx": event.index})
+        row.update(started=event.time, worker=event.worker)
+        self.size += 1
+        self._add_attempt(event)
+
+    def end_attempt(self, path: str, index: int, attempt: int, state: str, time: float) -> None:
+        """An attempt ended of which nobody lives to tell."""
+        self.size += 1
+        self._attempts[path, index, attempt] = {
+            "path": path,
+            "idx": index,
+            "attempt": attempt,
+            "state": state,
+            "ended": time,
+        }
 
     def _add_attempt(self, event: TaskEvent) -> None:
         row = self._attempts.setdefault(

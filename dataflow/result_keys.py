@@ -41,7 +41,7 @@ def bundle_name(paths: Sequence[str]) -> str:
     """What stands for a path in the keys of a bundle: the same task runs in the same order have the same.
 
     >>> bundle_name(["load", "load-2"]), is_bundle(bundle_name(["load"])), is_bundle("load")
-    ('load[+33eca14bb5]', True, False)
+    ('load[+8d8bb17443]', True, False)
     """
     return f"{paths[0]}[+{hashlib.sha256(chr(0).join(paths).encode()).hexdigest()[:10]}]"
 

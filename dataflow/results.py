@@ -92,6 +92,8 @@ class SingleCommitter:
             return look_at_target(self._session, unit)
         if not policy.persist:
             return None
+        if unit.again:
+            self._session.looked.pop("", None)
         return find_own(self._session, unit) or find_cached(self._session, unit, alone=True)
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
@@ -112,9 +114,9 @@ class SingleCommitter:
 
 
 def find_own(session: Session, unit: Unit) -> Outcome | None:
-    """The outcome of this very task run, where it was committed before: alone, or in a bundle of an earlier driver."""
+    """The outcome of this very task run, where it was committed before: alone, or in a bundle that was lost since."""
     reference = session.job.store.find(result_key(session.job, unit))
-    if reference is None and session.job.taken_up:
+    if reference is None and (session.job.taken_up or unit.again):
         reference = _find_bundled(session, unit.path)
     if reference is None:
         return None

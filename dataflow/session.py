@@ -92,6 +92,8 @@ class Job:
         Seconds that a task waits for one that has, and is away.
     keyed : bool
         Some task of the run is cached or has a target, so that it matters what values count as.
+    concurrency : int
+        How many `async def` task runs of a Dask task run at the same time.
     refresh : bool or tuple of str
         What must not be taken from the cache: all, or tasks by name or path.
     anew : mapping
@@ -114,6 +116,7 @@ class Job:
     reached: bool = False
     patience: float = 0.0
     keyed: bool = False
+    concurrency: int = 1
     refresh: bool | tuple[str, ...] = False
     anew: Mapping[str, int] = field(default_factory=dict)
     taken_up: bool = False

@@ -72,6 +72,20 @@ def batch() -> str | int:
     raise ValueError(f"dataflow.tasks.batch is {told!r}: give 'auto', or a whole number, at least 1")
 
 
+def concurrency() -> int:
+    """How many `async def` task runs of a Dask task run at the same time.
+
+    Raises
+    ------
+    ValueError
+        The setting is no number.
+    """
+    told = get("tasks.concurrency")
+    if isinstance(told, int) and not isinstance(told, bool) and told >= 1:
+        return told
+    raise ValueError(f"dataflow.tasks.concurrency is {told!r}: give a whole number, at least 1")
+
+
 def changed() -> dict[str, object]:
     """Settings that are not as by default, by name."""
     import yaml

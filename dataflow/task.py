@@ -36,10 +36,8 @@ class Task(Generic[P, R]):
     def __init__(self, fn: Callable[P, R], options: Mapping[str, object]) -> None:
         if not callable(fn) or inspect.isclass(fn):
             raise OptionError("@task", "fn", fn, "a function")
-        if inspect.iscoroutinefunction(fn):
-            raise OptionError(
-                "@task", "fn", fn, "a plain function: async bodies are not run; use asyncio.run in a plain one"
-            )
+        if inspect.isasyncgenfunction(fn):
+            raise OptionError("@task", "fn", fn, "a function that returns, async or not: collect what it yields")
         self.fn = fn
         self._options = dict(options)
         self.definition = _definition(fn, self._options)

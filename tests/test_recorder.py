@@ -101,3 +101,18 @@ def test_events_of_many_travel_whole() -> None:
         if isinstance(event, Several):
             again = pickle.loads(pickle.dumps(event))
             assert list(again.each()) == list(event.each())
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_begins_again_elsewhere_is_where_it_runs_now(flushed: bool, tmp_path: Path) -> None:
+    begun = [
+        Several("child", states.RUNNING, worker, [1], [time], None) for worker, time in (("a:1", 1.0), ("b:2", 5.0))
+    ]
+    events: list[Event | None] = [begun[0], None, begun[1]] if flushed else [*begun]
+    done = TaskEvent("child", 1, states.SUCCESS, 6.0, 1, worker="b:2")
+    with RunStore(str(tmp_path / "runs.db")) as store:
+        record(store, [*events, done], together=True)
+        [run] = store.runs()
+        rows: tuple[Any, ...] = (*store.task_runs(run.id, "child"), *store.attempts(run.id, "child"))
+        for row in rows:
+            assert (row.state, row.worker, row.started, row.ended) == (states.SUCCESS, "b:2", 5.0, 6.0)

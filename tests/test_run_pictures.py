@@ -68,6 +68,20 @@ def test_a_deferred_subflow_is_dashed_until_it_is_known(tmp_path: Path) -> None:
     assert texts(get_run(run.id).visualize()) == texts(drawn)
 
 
+def test_a_deferred_flow_that_built_nothing_is_not_dashed_any_more() -> None:
+    @task
+    def one() -> int:
+        return 1
+
+    @flow
+    def plain() -> object:
+        return route(one())
+
+    graph = plain.graph()
+    assert "expands at run time" in graph.visualize(format="text")
+    assert "expands at run time" not in graph.run(executor="sync").visualize(format="text")
+
+
 def test_a_timeline_shows_attempts_and_the_waits_between_them() -> None:
     run = pipeline.run(executor="sync")
     by_task = titles(run.timeline())

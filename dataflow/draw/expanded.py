@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from dataflow import states
 from dataflow.draw.shape import Item
 from dataflow_storage.rows import NodeRow
 
 
-def items_of_record(nodes: Sequence[NodeRow], returned: Collection[str] = ()) -> list[Item]:
+def items_of_record(
+    nodes: Sequence[NodeRow], returned: Collection[str] = (), counts: Mapping[str, Mapping[str, int]] | None = None
+) -> list[Item]:
     """The nodes of a run.
 
     Parameters
@@ -18,7 +21,10 @@ def items_of_record(nodes: Sequence[NodeRow], returned: Collection[str] = ()) ->
         In build order.
     returned : collection of str
         Paths of what the flow returns, as far as they are known.
+    counts : mapping, optional
+        How many task runs of each node, by path, are in each state: what has ended builds nothing any more.
     """
+    open_ = {path for path, told in (counts or {}).items() if any(told[one] for one in told if one not in states.FINAL)}
     return expanded(
         [
             Item(
@@ -27,7 +33,7 @@ def items_of_record(nodes: Sequence[NodeRow], returned: Collection[str] = ()) ->
                 upstream=tuple(node.upstream),
                 mapped=node.kind == "map",
                 width=node.width,
-                builds=bool(node.details.get("builds")),
+                builds=bool(node.details.get("builds")) and (counts is None or node.path in open_),
                 internal=node.kind == "internal",
                 returned=node.path in returned,
             )

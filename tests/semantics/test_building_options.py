@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -194,8 +194,9 @@ class NotATask:
     """Something that cannot be a task."""
 
 
-async def asynchronous() -> None:
-    """An async function."""
+async def asynchronous() -> AsyncIterator[int]:
+    """An async function that yields."""
+    yield 1
 
 
 def test_a_generator_cannot_be_a_flow() -> None:

@@ -46,6 +46,9 @@ def test_a_driver_that_died_on_this_machine_is_replaced_before_its_lease_ends(
     assert "taken up" in said
     assert machine.run().result() == 3
     assert began(tmp_path)["opening"] == 1
+    if executor != "sync":
+        attempts = machine.runs.attempts(machine.run().id, "slow")
+        assert [(row.state, row.ended is None) for row in attempts] == [("Crashed", False), ("Success", False)]
 
 
 def test_a_driver_that_died_elsewhere_is_replaced_when_its_lease_has_ended(machine: Machine, tmp_path: Path) -> None:
