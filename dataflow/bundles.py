@@ -12,7 +12,7 @@ from dataflow.chunks import Chunk, Made, Place, Who, is_stored
 from dataflow.events import NO_INDEX, BatchDone
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Bundle, Outcome
 from dataflow.result_keys import bundle_name
-from dataflow.results import find_cached, find_own
+from dataflow.results import find_cached, find_own, look_anew
 from dataflow.session import Session
 from dataflow.together import each, is_async
 from dataflow.unit import run_unit
@@ -55,7 +55,7 @@ class BundleChunk(Chunk):
     def find(self, unit: Unit) -> Outcome | None:
         """What this very task run committed before, in this bundle, in another, or alone; or another run."""
         everywhere = (self._session.job.taken_up or unit.again) and is_stored(unit.definition.policy)
-        if not everywhere or self._away is not None:
+        if not everywhere or self._away is not None or self._at(unit) in self._found:
             return super().find(unit)
         return find_own(self._session, unit) or find_cached(self._session, unit)
 
@@ -83,9 +83,9 @@ class BundleChunk(Chunk):
         return {"run": job.run_id, "flow": job.flow, "path": lane, PATHS: paths}
 
     def _look_everywhere(self, numbers: set[int]) -> None:
-        """Each task run is looked for when it is its turn."""
+        super()._look_everywhere(numbers)
         if self._again:
-            self._session.looked.pop("", None)
+            look_anew(self._session)  # for what was in other bundles
 
 
 def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) -> Bundle:

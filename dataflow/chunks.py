@@ -22,7 +22,7 @@ from dataflow.events import Split, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
-from dataflow.result_keys import join_key
+from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, policy_caches, report
 from dataflow.session import Session
 from dataflow_storage import Encoded, Reference, StoreUnavailable
@@ -164,9 +164,19 @@ class Chunk(ABC):
     def _meta(self, lane: str, made: Made) -> dict[str, object]:
         """What an object of a lane says of what is in it."""
 
-    @abstractmethod
     def _look_everywhere(self, numbers: set[int]) -> None:
-        """A driver before this one may have cut other chunks, and what ran for it may have ended just now."""
+        """Others have cut other chunks: a driver before this one, or what was lost; and may have ended just now."""
+        job = self._session.job
+        for lane in self._lanes:
+            seen = {} if self._again else self._session.chunks.setdefault(lane, {})
+            for key in job.store.keys(f"{job.run_id}/{lane}["):
+                path, first, generation = split_key(key.partition("/")[2])
+                # What an earlier run of this very Dask task committed begins with one of these numbers.
+                if path == lane and generation == job.generation and (first in numbers or key not in seen):
+                    seen[key] = job.store.find_many(key) or {}
+            for chunk in list(seen.values()):
+                for number in chunk.keys() & numbers:
+                    self._take(Place(lane, number), chunk[number])
 
     def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
         """Tell the driver of successes."""

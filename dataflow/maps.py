@@ -19,9 +19,8 @@ from dataflow.failure import describe, one_line
 from dataflow.node import Flat, Walk
 from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
 from dataflow.reaching import reach
-from dataflow.result_keys import split_key
 from dataflow.results import end, meta_of
-from dataflow.session import LOOK_SECONDS, Session
+from dataflow.session import Session
 from dataflow.structure import replace
 from dataflow.together import each, is_async
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
@@ -106,21 +105,6 @@ class MapChunk(Chunk):
             times, places = repeat(time.time(), len(plain)), map(committed.places.__getitem__, plain)
             found = committed.references.take(places)
             self._session.emit(Several(lane, states.SUCCESS, self._session.worker, plain, times, found))
-
-    def _look_everywhere(self, numbers: set[int]) -> None:
-        job, seen, looked = self._session.job, self._session.chunks, self._session.looked
-        for lane in self._lanes:
-            news: list[str] = []
-            if self._again or time.monotonic() - looked.get(lane, -LOOK_SECONDS) >= LOOK_SECONDS:
-                news = job.store.keys(f"{job.run_id}/{lane}[")
-                looked[lane] = time.monotonic()
-            for key in news:
-                path, _, generation = split_key(key.partition("/")[2])
-                if path == lane and generation == job.generation and key not in seen.setdefault(lane, {}):
-                    seen[lane][key] = job.store.find_many(key) or {}
-            for chunk in seen.get(lane, {}).values():
-                for number in chunk.keys() & numbers:
-                    self._take(Place(lane, number), chunk[number])
 
 
 def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> Batch:

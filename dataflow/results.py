@@ -93,7 +93,7 @@ class SingleCommitter:
         if not policy.persist:
             return None
         if unit.again:
-            self._session.looked.pop("", None)
+            look_anew(self._session)
         return find_own(self._session, unit) or find_cached(self._session, unit, alone=True)
 
     def commit(self, unit: Unit, value: object) -> Outcome | None:
@@ -111,6 +111,12 @@ class SingleCommitter:
     def refusal(self, unit: Unit) -> Raised:
         assert self._refused is not None
         return self._refused
+
+
+def look_anew(session: Session) -> None:
+    """Bundles that were lost may have committed since the last look."""
+    session.looked.pop("", None)
+    session.chunks.pop("", None)
 
 
 def find_own(session: Session, unit: Unit) -> Outcome | None:

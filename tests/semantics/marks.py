@@ -24,3 +24,12 @@ def marks(path: Path) -> Counter[str]:
 
 def types(run: Any) -> dict[str, str]:
     return {task_run.label: task_run.state.type for task_run in run.task_runs}
+
+
+def have_heard(client: Any) -> bool:
+    """Whether the workers of a cluster know that what they run is cancelled."""
+
+    def running(dask_worker: Any) -> list[str]:
+        return [dask_worker.state.tasks[key].state for key in dask_worker.active_threads.values()]
+
+    return all(states in ([], ["cancelled"]) for states in client.run(running).values())

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from dataflow import Retry, Skip, context, flow, states, task, triggers, unmapped
+from dataflow import Retry, Skip, context, flow, states, task, triggers, unmapped, wait_for_input
 from tests.semantics.conftest import Ledger
 from tests.semantics.machines import until
+from tests.semantics.marks import have_heard
 
 WIDE = 200
 
@@ -165,15 +166,6 @@ def test_a_serializer_of_ones_own_reads_what_it_wrote_and_nothing_else() -> None
     assert [run[path].result() for path in ("plain", "plain-2", "plain-3")] == ["so.", "so..", "so..."]
 
 
-def told(dask_worker: Any) -> list[str]:
-    """Runs on a worker: the states of what its threads run."""
-    return [dask_worker.state.tasks[key].state for key in dask_worker.active_threads.values()]
-
-
-def is_told(running: list[str]) -> bool:
-    return running in ([], ["cancelled"])
-
-
 @pytest.mark.parametrize("now", [False, True], ids=["cleanly", "at-once"])
 def test_cancel_reaches_a_chain_between_its_links(executor: Any, ledger: Ledger, now: bool) -> None:
     @task
@@ -198,7 +190,7 @@ def test_cancel_reaches_a_chain_between_its_links(executor: Any, ledger: Ledger,
     if not now:
         until(lambda: "what runs may finish" in run.state.message, "the driver has heard")
     if executor not in ("sync", "threads:2"):
-        until(lambda: all(map(is_told, executor.run(told).values())), "the workers have heard")
+        until(lambda: have_heard(executor), "the workers have heard")
     Path(gate).touch()
     run.wait()
     assert run.state.type == states.CANCELLED
@@ -251,6 +243,39 @@ def test_what_a_bundle_committed_is_found_when_its_run_is_taken_up(ledger: Ledge
     assert run.result() == (10, [101 + n for n in range(40)])
     assert ledger.counts() == bodies
     assert {each.state.message for each in run.task_runs} == {"committed before"}
+
+
+def test_what_a_chain_committed_after_a_pause_is_found_when_its_worker_dies(client: Any, ledger: Ledger) -> None:
+    @task
+    def kept(x: int) -> int:
+        ledger.mark("kept")
+        return x
+
+    @task
+    def dies(x: int) -> int:
+        while ledger.counts()["other"] < 60:  # both workers have looked for what was committed before
+            time.sleep(0.005)
+        ledger.mark("dies")
+        if ledger.counts()["dies"] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    @task
+    def other(x: int) -> int:
+        ledger.mark("other")
+        time.sleep(0.005)
+        return x
+
+    @flow
+    def asks() -> object:
+        number = wait_for_input(int, "a number, please")
+        return dies(kept(number)), [other(number) for _ in range(60)]
+
+    client.wait_for_workers(2)
+    run: Any = asks.run(executor=client)
+    run.approve("wait_for_input", 7)
+    assert run.result() == (7, [7] * 60)
+    assert ledger.counts()["kept"] == 1
 
 
 def test_long_calls_are_not_made_to_wait_for_each_other() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dataflow import RunFailed, flow, get_run, task
 from dataflow.errors import RunNotResumable
+from tests.semantics.marks import have_heard
 
 if TYPE_CHECKING:
     from tests.semantics.conftest import Ledger
@@ -201,6 +202,8 @@ def test_a_cancelled_run_finishes_what_runs_and_can_be_resumed(
     with pytest.raises(RunNotResumable):
         run.retry()
     run.cancel()
+    if executor_name == "cluster":
+        until(lambda: have_heard(chosen))
     release.touch()
     run.wait(PATIENCE)
     assert run.state.type == "Cancelled"
