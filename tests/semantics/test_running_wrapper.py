@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -98,7 +99,17 @@ def exits_a_generator() -> object:
 
 
 def recurses() -> object:
-    return recurses()
+    """Garbage of others is collected before: a finaliser at the end of the stack would fail, and pytest with it."""
+    gc.collect()
+    gc.disable()
+    try:
+        return deeper()
+    finally:
+        gc.enable()
+
+
+def deeper() -> object:
+    return deeper()
 
 
 def raises_a_group() -> object:
