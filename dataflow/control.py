@@ -211,7 +211,7 @@ def _recorded(run: Driven) -> Graph | None:
     """The graph that is on record, where it can be read."""
     try:
         return run._load_graph()
-    except Exception:
+    except Exception:  # it could not be stored, or what it needs is gone: the nodes on record must do
         return None
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TextIO
 from urllib.parse import quote
 
+from dataflow.draw import times
 from dataflow.draw.marks import MARKS
 
 COLOURS = {"good": "32", "bad": "31", "busy": "34", "warn": "33", "calm": "2", "bold": "1", "soft": "2"}
@@ -142,23 +143,12 @@ def clipped(text: str, size: int) -> str:
 
 
 def took(seconds: float | None) -> str:
-    """A duration.
+    """A duration, as narrow as a column wants it.
 
     >>> took(0.034), took(0.534), took(42.2), took(101), took(7322), took(None)
     ('34ms', '0.5s', '42s', '1:41', '2:02:02', '-')
     """
-    if seconds is None:
-        return "-"
-    if seconds < 0.1:
-        return f"{max(seconds, 0) * 1000:.0f}ms"
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return times.took(seconds).replace(" ", "") or "-"
 
 
 def amount(size: float) -> str:
