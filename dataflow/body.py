@@ -177,9 +177,8 @@ def _in_child(
 
 
 def _told(error: Exception) -> dict[str, object]:
-    """A failure whose traceback would only show frames of ours."""
-    text = f"{type(error).__name__}: {error}"
-    failure: Failure = {"type": type(error).__name__, "message": str(error), "frames": [], "text": text, "full": text}
+    """A failure that is ours to tell: it has no traceback, and its message says all."""
+    failure: Failure = {"type": type(error).__name__, "message": str(error), "frames": [], "text": "", "full": ""}
     return dict(failure)
 
 

@@ -30,7 +30,8 @@ class Frame(TypedDict):
 class Failure(TypedDict):
     """What an exception said.
 
-    `type` is its qualified name, `text` the traceback with the user's frames only, `full` the whole one.
+    `type` is its qualified name, `text` the traceback with the user's frames only, `full` the whole one; both are empty
+    where no frame would tell anything.
     """
 
     type: str
@@ -132,10 +133,14 @@ def _chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackEx
 
 
 def one_line(failure: Mapping[str, object]) -> str:
-    """The sentence for tables: type and message.
+    """The sentence for tables: type and message; what came without a traceback was told by us, and its type says nothing.
 
-    >>> one_line({"type": "ValueError", "message": "row 13 has no price"})
+    >>> one_line({"type": "ValueError", "message": "row 13 has no price", "text": "Traceback ..."})
     'ValueError: row 13 has no price'
+    >>> one_line({"type": "ChildTimeout", "message": "the body ran longer than its timeout of 1 s", "text": ""})
+    'the body ran longer than its timeout of 1 s'
     """
     message = str(failure.get("message") or "")
+    if message and not failure.get("text"):
+        return message
     return f"{failure['type']}: {message}" if message else str(failure["type"])

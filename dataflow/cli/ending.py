@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 64_000
 MOST_LINES = 40
 MOST_HINTS = 3
+BROKEN = (states.FAILED, states.CRASHED)
 CODES = {
     states.SUCCESS: problems.EXIT_OK,
     states.FAILED: problems.EXIT_FAILED,
@@ -60,7 +61,8 @@ def last_line(run: Run, retries: int, printer: Printer) -> None:
     again = f", {retries:,} retr{'y' if retries == 1 else 'ies'}" if retries else ""
     word = mark.word if mark is not None else row.state.lower()
     text = printer.tint(f"run {word}", mark.tone if mark is not None else "calm")
-    printer.line(f"{printer.tint(clock(row.ended or time.time()), 'soft')} {text} {spent}{again}")
+    kept = f", {_kept(run)}" if row.state in BROKEN else ""
+    printer.line(f"{printer.tint(clock(row.ended or time.time()), 'soft')} {text} {spent}{again}{kept}")
 
 
 def conclude(
@@ -89,11 +91,11 @@ def conclude(
     _print_document(run, output)
     code = CODES.get(row.state, problems.EXIT_FAILED)
     hint = printer.tint("hint:", "busy")
-    if row.state in (states.FAILED, states.CRASHED):
-        spent = took((row.ended or row.created) - (row.started or row.created))
-        printer.line()
+    if row.state in BROKEN:
         if not told:
-            printer.line(f"{printer.state(row.state, f'{row.flow} {row.state.lower()}')} in {spent}   run {row.name}")
+            spent = took((row.ended or row.created) - (row.started or row.created))
+            head = printer.state(row.state, f"{row.flow} {row.state.lower()}")
+            printer.line(f"\n{head} in {spent}, {_kept(run)}   run {row.name}")
         report(run, printer, full=full)
         if row.state == states.CRASHED:
             printer.line(f"  {row.message}")
@@ -142,14 +144,18 @@ def _by_ctrl_c(run: Run, message: str) -> bool:
     return inline and ("Ctrl-C" in message or "by the user" in message)
 
 
-def _closing(run: Run, state: str, printer: Printer) -> None:
+def _kept(run: Run) -> str:
     kept = sum(n for found in run.counts.values() for each, n in found.items() if each in states.WITH_VALUE)
+    return f"{several(kept, 'result')} kept"
+
+
+def _closing(run: Run, state: str, printer: Printer) -> None:
+    """What to do."""
     own = sorted(states.FAILURE - {states.TRIGGER_FAILED})
     first = next(iter(run._store.task_runs(run.id, states=own, limit=1)), None)
-    task = f" --task '{label(first.path, first.idx)}'" if first is not None else ""
+    where = f"'{run.name}/{label(first.path, first.idx)}'" if first is not None else run.name
     again = "fix the code, then  dataflow retry" if state == states.FAILED else "dataflow resume"
-    printer.line(f"  {several(kept, 'result')} kept; logs: dataflow logs {run.name}{task}")
-    printer.line(f"  {printer.tint('hint:', 'busy')} {again} {run.name}")
+    printer.line(f"  {printer.tint('hint:', 'busy')} {again} {run.name}   logs: dataflow logs {where}")
 
 
 def _print_result(run: Run, printer: Printer, quiet: bool) -> None:

@@ -13,7 +13,7 @@ from dataflow.cli.data import Data
 from dataflow.cli.terminal import CONTROL, Printer, clean
 from dataflow.draw.marks import MARKS
 from dataflow.events import NO_INDEX, label
-from dataflow.report import Problem, problems
+from dataflow.report import MOST_INDICES, Problem, problems
 from dataflow_storage import RunStore
 from dataflow_storage.rows import RunRow, TaskRunRow
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OWN = sorted(states.FAILURE - {states.TRIGGER_FAILED})
 MOST_ROWS = 1000
 MOST_PROBLEMS = 5
+MOST_UNRUN = 3
+MOST_TRACE, FIRST_TRACE = 16, 4  # lines of a traceback, and how many of them are from its beginning
 LAST_LINES = 5
 PLACE = re.compile(r"(?P<file>\S.*):\d+, in ")
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<name>.*)$')
@@ -95,13 +97,11 @@ def report(run: Run, printer: Printer, *, full: bool = False) -> None:
         _tell(run, problem, rows, counts, printer, full)
     if len(own) > MOST_PROBLEMS:
         printer.line(f"  … and {len(own) - MOST_PROBLEMS} more kinds of failure: dataflow show {run.name} -o json")
-    unrun = [problem for problem in found if problem.state == states.TRIGGER_FAILED]
     hidden = {node.path for node in run._store.nodes(run.id) if node.kind == "internal"}
-    unrun = [problem for problem in unrun if problem.path not in hidden]
-    for problem in unrun[:MOST_PROBLEMS]:
-        printer.line(f"  {printer.state(problem.state, problem.path)}  not run: {clean(problem.message)}")
-    if len(unrun) > MOST_PROBLEMS:
-        printer.line(f"  … and {len(unrun) - MOST_PROBLEMS} more were not run")
+    unrun = [one for one in found if one.state == states.TRIGGER_FAILED and one.path not in hidden]
+    if unrun:
+        names = few(list(dict.fromkeys(one.path for one in unrun)), MOST_UNRUN)
+        printer.line(f"  {printer.state(states.TRIGGER_FAILED, names)}  not run: {clean(unrun[0].message)}")
 
 
 def _tell(
@@ -122,23 +122,33 @@ def _tell(
     if list(problem.indices) == [NO_INDEX]:
         head = f"{word}{tries}"
     else:
-        shown = ", ".join(map(str, problem.indices[:3]))
-        more = f", … +{len(problem.indices) - 3}" if len(problem.indices) > 3 else ""
-        head = f"{len(problem.indices):,} of {total:,} {word}{tries}: [{shown}{more}]"
-    printer.line(f"  {printer.state(problem.state, problem.path)}  {head}")
+        head = f"{len(problem.indices):,} of {total:,} {word}{tries}: [{few(problem.indices, MOST_INDICES)}]"
     row = next(row for row in rows if (row.path, row.idx) == (problem.path, problem.indices[0]))
     text = str((row.details or {}).get("full" if full else "text") or "")
     lines = list(text.splitlines() if full else readable(text))
-    for line in lines or [clean(problem.message)]:
+    head += "" if lines else f": {clean(problem.message)}"
+    printer.line(f"  {printer.state(problem.state, problem.path)}  {head}")
+    if len(lines) > MOST_TRACE and not full:
+        cut = len(lines) - MOST_TRACE + 1
+        lines[FIRST_TRACE : FIRST_TRACE + cut] = [f"… {cut} lines: dataflow show '{run.name}/{label(row.path, row.idx)}'"]
+    for line in lines:
         shown = CONTROL.sub("", line).rstrip()
         place = PLACE.match(shown)
         printer.line(f"    {shown if place is None else printer.link(shown, place['file'])}".rstrip())
     lines_of_it = run._store.logs(run.id, path=row.path, idx=row.idx)
     logs = [line for line in lines_of_it if line.attempt == row.attempt][-LAST_LINES:]
-    if logs:
-        printer.line(printer.tint(f"    last lines of {label(row.path, row.idx)}:", "soft"))
-        for log in logs:
-            printer.line(f"      {clean(log.message)}")
+    for n, log in enumerate(logs):
+        printer.line(f"    {printer.tint('     ' if n else 'log: ', 'soft')}{clean(log.message)}")
+
+
+def few(names: Sequence[object], most: int) -> str:
+    """The first of them, and how many more there are.
+
+    >>> few([3, 4, 5, 6], 3), few(["total"], 3)
+    ('3, 4, 5, … +1', 'total')
+    """
+    more = [f"… +{len(names) - most}"] if len(names) > most else []
+    return ", ".join([*map(str, names[:most]), *more])
 
 
 def readable(text: str) -> Iterator[str]:

@@ -47,7 +47,8 @@ class Progress:
         Print log lines of this level and above; none by default.
 
     State: `_seen` and `_logged`, the last change of state and log line that were told; `_open`, of a run that is taken
-    up, how many task runs of each group are to run.
+    up, how many task runs of each group are to run; `_lines`, what is to be printed next: when it happened, the line,
+    and the group that it says has started.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Progress:
         self._closed: set[str] = set()
         self._open: Counter[str] = Counter()
         self._beat = time.monotonic()
-        self._lines: list[tuple[float, str]] = []
+        self._lines: list[tuple[float, str, str]] = []
         self._taken_up = earlier is not None
         self.retries = 0
         if earlier is not None:
@@ -173,7 +174,7 @@ class Progress:
             who = label(line.path, line.idx) if line.path is not None else "run"
             told = f"{self._printer.tint(clock(line.time), 'soft')} {who}: {clean(line.message)}"
             if self._view is None:
-                self._lines.append((line.time, told))
+                self._lines.append((line.time, told, ""))
             else:
                 self._printer.line(told)
 
@@ -209,7 +210,7 @@ class Progress:
             self._began[group.name] = row.time
             total = self._open[group.name] or group.total
             many = f" {total:,}" if group.known else ""
-            self._say(row.time, f"{group.name} started{many}")
+            self._say(row.time, f"{group.name} started{many}", starts=group.name)
         elif row.state == states.RETRYING:
             self.retries += 1
             self._one(row, group, f"retrying after attempt {row.attempt}: {clean(row.message)}")
@@ -273,7 +274,9 @@ class Progress:
                 break
         message = clean(rows[0].message) if rows else ""
         where = place(rows[0].details) if rows else ""
-        reason = f" {message}{f' ({where})' if where else ''}" if message else ""
+        reason = f": {message}{f' ({where})' if where else ''}" if message else ""
+        if count == 1 and self._told[group.name, state]:
+            reason = ""  # it was just told of the only one
         many = f" {count:,}/{group.total:,}" if group.total > 1 else ""
         self._say(moment, f"{group.name} {mark.word}{many}{spent}{reason}", mark.tone)
 
@@ -292,17 +295,18 @@ class Progress:
                 facts.append(f"eta {took(spent / group.done * (group.total - group.done))}")
             self._say(now, f"{group.name} {', '.join(facts)}")
 
-    def _say(self, moment: float, text: str, tone: str | None = None) -> None:
+    def _say(self, moment: float, text: str, tone: str | None = None, starts: str = "") -> None:
         if self._printer is not None and self._view is None:
             text = clipped(text, LONGEST)
             told = f"{self._printer.tint(clock(moment), 'soft')} {self._printer.tint(text, tone) if tone else text}"
-            self._lines.append((moment, told))
+            self._lines.append((moment, told, starts))
 
     def _flush(self) -> None:
         """Print what was gathered, in the order in which it happened."""
         if self._printer is None or not self._lines:
             return
         self._beat = time.monotonic()
-        for _, told in sorted(self._lines, key=lambda line: line[0]):
-            self._printer.line(told)
+        for _, told, starts in sorted(self._lines, key=lambda line: line[0]):
+            if starts not in self._closed:  # else its end is told here, too
+                self._printer.line(told)
         self._lines.clear()

@@ -55,9 +55,10 @@ def noisy():
 """
 
 
-def test_one_bad_row_is_told_in_twenty_lines(script: list[str], folder: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"CI": "true"}])
+def test_one_bad_row_is_told_in_twenty_lines(script: list[str], folder: Path, more: dict[str, str]) -> None:
     (folder / "shop.py").write_text(BAD)
-    with Terminal([*script, "run", "shop.py"], folder) as terminal:
+    with Terminal([*script, "run", "shop.py"], folder, **more) as terminal:
         shown = terminal.ended()
         assert terminal.code == 1
     text = "\n".join(shown)
@@ -66,11 +67,11 @@ def test_one_bad_row_is_told_in_twenty_lines(script: list[str], folder: Path) ->
     assert "shop.py:10, in price" in text
     assert "ValueError: row 13 has no price" in text
     assert "1 of 24 failed, after 2 attempts: [13]" in text
-    assert [line.strip() for line in shown if "step" in line] == [f"step {n}" for n in range(4, 9)]
+    assert [line[-6:] for line in shown if "step" in line] == [f"step {n}" for n in range(4, 9)]
     assert f"dataflow retry {dataflow.get_run('@last').name}" in text
     assert not re.search(r"dataflow/\w+\.py|distributed|concurrent", text), "the framework's frames"
-    assert re.search(r"✕ price +█+ +24/24 .* 1 failed", text)
-    assert re.search(r"⊗ total +1/1 .* not run", text)
+    assert re.search(r"⊗ total +(1/1 .* )?not run", text)
+    assert more or re.search(r"✕ price +█+ +24/24 .* 1 failed", text)
 
 
 @pytest.mark.parametrize("executor", ["threads:2", "processes:2"])
@@ -118,7 +119,7 @@ def test_plain_lines_where_nothing_can_move(script: list[str], folder: Path, mor
     with Terminal([*script, "run", "flows.py:etl"], folder, columns=100, lines=40, **more) as terminal:
         shown = terminal.ended()
     assert b"\x1b" not in terminal.raw
-    assert any(line.endswith("extract started 1") for line in shown)
+    assert any(re.search("extract ok 1/1 ", line) for line in shown)
 
 
 def test_the_result_is_not_on_the_terminal_when_it_goes_elsewhere(script: list[str], folder: Path) -> None:

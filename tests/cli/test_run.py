@@ -35,10 +35,8 @@ def test_progress_and_result(cli: Call, executor: str) -> None:
     assert lines[-1] == "run success"
     rest = set(lines[1:-1])
     assert {
-        "extract started 1",
         "extract ok 1/1",
         "transform ok 5/5 1 skipped",
-        "load started 1",
         "load ok 1/1",
     } <= rest
     assert lines.index("extract ok 1/1") < lines.index("transform ok 5/5 1 skipped") < lines.index("load ok 1/1")
@@ -69,15 +67,15 @@ def test_a_failure_is_told_with_the_users_frame(cli: Call) -> None:
     assert where is not None
     assert "transform[2] retrying after attempt 1: ValueError: row 2 has no price" in lines
     assert f"transform[2] failed: ValueError: row 2 has no price ({where[0][1:-1]})" in lines
-    assert f"transform failed 1/4 ValueError: row 2 has no price {where[0]}" in lines
-    assert lines[-1] == "run failed, 1 retry"
+    assert "transform failed 1/4" in lines, "of the only one it was just said why"
+    assert lines[-1] == "run failed, 1 retry, 3 results kept"
     report = said.err.partition("run failed")[2]
     assert "1 of 4 failed, after 2 attempts: [2]" in report
     assert f"flows.py:{where[1]}, in transform" in report
     assert 'raise ValueError(f"row {x} has no price")' in report
     assert "load" in report
     assert "not run" in report
-    assert f"dataflow logs {run.name} --task 'transform[2]'" in report
+    assert f"dataflow logs '{run.name}/transform[2]'" in report
     assert "dataflow/body.py" not in report
     assert report.count("transforming 2") == 1, "the last lines of the task's log, of its last attempt"
 
@@ -146,7 +144,7 @@ def test_a_large_result_is_not_printed(cli: Call) -> None:
 def test_tasks_that_a_run_builds_are_told_in_one_line(cli: Call) -> None:
     lines = told(cli("run", "flows.py:outer", "-p", "n=9").err)
     assert lines.count("inner/load ok 9/9") == 1
-    assert len([line for line in lines if line.startswith("inner/load")]) == 2
+    assert len([line for line in lines if line.startswith("inner/load")]) <= 2
 
 
 def test_a_paused_run_has_its_own_code(cli: Call) -> None:
