@@ -50,6 +50,8 @@ class Assignment:
         What must be made anew although the cache has it: all, or tasks by name or path.
     before : str
         The state that the run is in.
+    started : float, optional
+        When it was first driven.
     details : mapping
         The run's notes on record.
     columns : mapping
@@ -73,6 +75,7 @@ class Assignment:
     log_prints: bool = False
     refresh: bool | tuple[str, ...] = False
     before: str = states.PENDING
+    started: float | None = None
     details: Mapping[str, object] = field(default_factory=dict)
     columns: Mapping[str, object] = field(default_factory=dict)
     patient: bool = False

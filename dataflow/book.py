@@ -16,6 +16,7 @@ from dataflow.dispatch import News
 from dataflow.events import AWAY, Event, Several, TaskEvent
 from dataflow.failure import describe, one_line
 from dataflow.hooks import Hooks
+from dataflow.owners import TAKEN_UP_AT
 from dataflow.recorder import Recorder
 from dataflow.recovery import RETRIED, TAKEN_UP, Past, Reopening, lease_seconds
 from dataflow.scribe import Scribe
@@ -41,7 +42,7 @@ class Book:
 
     def __init__(self, work: Assignment, control: Control, heard: Callable[[OrderRow | Exception], None]) -> None:
         self.state, self.message = work.before, ""
-        self._before = work.before
+        self._before, self._started = work.before, work.started
         self.details = dict(work.details)
         self.recorder = Recorder()
         self._hooks = Hooks(work.hooks, work.view, self.recorder, control)
@@ -128,6 +129,13 @@ class Book:
     def begin_again(self) -> None:
         """The plan is made anew: its nodes come once more."""
         self._positions = 0
+
+    def begin(self) -> None:
+        """The run is driven from now on; `started` stays the time when it was driven first."""
+        now = time.time()
+        if self._started is not None:
+            self.details[TAKEN_UP_AT] = now
+        self.enter(states.RUNNING, started=self._started or now, ended=None)
 
     def enter(self, state: str, message: str = "", **columns: object) -> None:
         """The run enters a state."""

@@ -149,6 +149,7 @@ def take_up(
             log_prints=log_prints,
             refresh=_refresh(row.details),
             before=row.state,
+            started=row.started,
             details={**{name: note for name, note in row.details.items() if name != "paused"}, **(recovered or {})},
             patient=recovered is not None,
             columns={"outputs": stored_outputs(graph), "version": _version(run, row)},

@@ -119,7 +119,7 @@ class Driver:
         capture.install()
         try:
             self.book.recorder.set_columns(self.work.columns)
-            self.book.enter(states.RUNNING, started=time.time(), ended=None)
+            self.book.begin()
             self.book.flush(wait=LOOK_SECONDS)
             while not self._drive_once():
                 pass

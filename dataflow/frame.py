@@ -15,6 +15,7 @@ from dataflow.draw.marks import MARKS, overall
 from dataflow.draw.times import took
 from dataflow.groups import Group
 from dataflow.log_lines import log_line
+from dataflow.owners import driven_since
 from dataflow.report import Problem
 from dataflow_storage.rows import LogRow, RunRow
 
@@ -116,7 +117,7 @@ def _head(now: Standing) -> list[str]:
     if row.message and row.state != states.RUNNING and not now.problems:
         facts.append(row.message)
     if row.started is not None:
-        spent = took((row.ended or time.time()) - row.started)
+        spent = took((row.ended or time.time()) - driven_since(row))
         left = max((_left(group, now) for group in now.groups), default=0.0)
         facts.append(f"{spent}, about {took(left)} left" if left > 1 and not over and not now.note else spent)
     if now.note:

@@ -9,6 +9,8 @@ import time
 
 from dataflow_storage.rows import RunRow
 
+TAKEN_UP_AT = "taken_up"  # in a run's notes: when its last driver began, where it had one before
+
 
 def owner(what: str) -> str:
     """The name of this process as the owner of something.
@@ -34,6 +36,12 @@ def is_driven(row: RunRow) -> bool:
 def driver_of(row: RunRow) -> str:
     """Who drives a run, for people; empty where nobody does."""
     return owner_name(row.owner) if row.owner is not None and is_driven(row) else ""
+
+
+def driven_since(row: RunRow) -> float:
+    """When the driver of a run began, or the last one that it had: how long it took counts from then."""
+    since = row.details.get(TAKEN_UP_AT)
+    return float(since) if isinstance(since, int | float) else row.started or row.created
 
 
 def owner_name(owner: str) -> str:

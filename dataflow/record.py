@@ -19,6 +19,7 @@ from dataflow.graph import Graph
 from dataflow.log_lines import LogLines
 from dataflow.outcome import Missing
 from dataflow.outputs import OutputRef, by_path, loaded_outputs
+from dataflow.owners import driven_since
 from dataflow.places import open_results
 from dataflow.report import report
 from dataflow.states import State
@@ -229,7 +230,7 @@ class Record:
 
     def __repr__(self) -> str:
         row = self.record
-        took = f", {(row.ended or time.time()) - row.started:.1f} s" if row.started else ""
+        took = f", {(row.ended or time.time()) - driven_since(row):.1f} s" if row.started else ""
         return f"Run({self.name}: {self.flow}, {row.state}{f', {row.message}' if row.message else ''}{took})"
 
 

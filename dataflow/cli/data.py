@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from dataflow.owners import driver_of
+from dataflow.owners import driven_since, driver_of
 from dataflow.states import FAILURE, FINAL, SUCCESSFUL
 from dataflow_storage.rows import AttemptRow, LogRow, NodeRow, RunRow, TaskRunRow
 
@@ -66,6 +66,11 @@ def seconds_of(started: float | None, ended: float | None) -> float | None:
     return None if started is None or ended is None else round(ended - started, 3)
 
 
+def run_seconds(row: RunRow) -> float | None:
+    """How long a run took since it was last taken up; None where it is not over, or was never driven."""
+    return None if row.started is None else seconds_of(driven_since(row), row.ended)
+
+
 def totals(counts: Mapping[str, Mapping[str, int]], nodes: Iterable[NodeRow]) -> dict[str, int]:
     """How many task runs are in each state; operators on nodes do not count."""
     hidden = {node.path for node in nodes if node.kind == "internal"}
@@ -105,7 +110,7 @@ def run_data(row: RunRow, summed: Mapping[str, int]) -> Data:
         "created": moment(row.created),
         "started": moment(row.started),
         "ended": moment(row.ended),
-        "seconds": seconds_of(row.started, row.ended),
+        "seconds": run_seconds(row),
         "tasks": tally(summed),
     }
 

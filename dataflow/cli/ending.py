@@ -14,6 +14,7 @@ from dataflow.cli.standing import is_put_by
 from dataflow.cli.terminal import Printer, clean, clock, several, took, width
 from dataflow.draw.marks import MARKS
 from dataflow.events import label
+from dataflow.owners import driven_since
 
 if TYPE_CHECKING:
     from dataflow.run import Run
@@ -57,7 +58,7 @@ def last_line(run: Run, retries: int, printer: Printer) -> None:
     """Print how it ended, and how long it took."""
     row = run.record
     mark = MARKS.get(row.state)
-    spent = took((row.ended or time.time()) - (row.started or row.created))
+    spent = took((row.ended or time.time()) - driven_since(row))
     again = f", {retries:,} retr{'y' if retries == 1 else 'ies'}" if retries else ""
     word = mark.word if mark is not None else row.state.lower()
     text = printer.tint(f"run {word}", mark.tone if mark is not None else "calm")
@@ -93,7 +94,7 @@ def conclude(
     hint = printer.tint("hint:", "busy")
     if row.state in BROKEN:
         if not told:
-            spent = took((row.ended or row.created) - (row.started or row.created))
+            spent = took((row.ended or row.created) - driven_since(row))
             head = printer.state(row.state, f"{row.flow} {row.state.lower()}")
             printer.line(f"\n{head} in {spent}, {_kept(run)}   run {row.name}")
         report(run, printer, full=full)

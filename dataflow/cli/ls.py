@@ -31,7 +31,8 @@ BAD = frozenset({states.FAILED, states.CRASHED})
 def command(flow: str | None, state: str | None, failed: bool, limit: int, output: str) -> None:
     """List runs, newest first.
 
-    The columns: TASKS is how many task runs are over, of how many; WHY is the first of what went wrong, or that
+    The columns: STARTED is when a run was first driven; TOOK how long it took, of one that was taken up again since
+    then; TASKS is how many task runs are over, of how many; WHY is the first of what went wrong, or that
     the driver of a run is gone.
     """
     wanted = sorted(BAD) if failed else None if state is None else [_state(state)]
@@ -83,7 +84,7 @@ def _table(store: RunStore, found: Sequence[RunRow], summed: Mapping[str, Mappin
                 printer.tint(row.name, "bold"),
                 row.flow,
                 day(row.started or row.created),
-                took(data.seconds_of(row.started, row.ended)),
+                took(data.run_seconds(row)),
                 f"{counts['done']}/{counts['total']}",
                 *([row.id, row.executor or ""] if wide else []),
             ]

@@ -17,6 +17,7 @@ from dataflow.cli.terminal import Printer, clean, clipped, clock, took
 from dataflow.draw.marks import MARKS, overall
 from dataflow.events import NO_INDEX, label
 from dataflow.groups import Group, group_names, grouped
+from dataflow.owners import driven_since
 from dataflow.recovery import RETRIED, TAKEN_UP
 from dataflow.run import Run
 from dataflow_storage.rows import NodeRow, TransitionRow
@@ -103,7 +104,7 @@ class Progress:
             self._view.start(f"{name}  {row.flow}({shown}){f'  {note}' if note else ''}")
         elif self._printer is not None:
             name = self._printer.tint(row.name, "bold")
-            moment = time.time() if self._taken_up else row.started or row.created
+            moment = time.time() if self._taken_up else driven_since(row)
             self._say(moment, f"run {name} {row.flow}{f' {given}' if given else ''}{f' ({note})' if note else ''}")
             self._flush()
 
@@ -196,7 +197,7 @@ class Progress:
             ended=self._ended,
             waits_for=waits_for,
             now=now,
-            since=row.started or row.created,
+            since=driven_since(row),
             retries=self.retries,
             ended_as=row.state if last else "",
         )

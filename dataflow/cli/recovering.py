@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dataflow import states
 from dataflow.cli import data, problems
 from dataflow.cli.terminal import Printer, clean, took
+from dataflow.owners import driven_since
 
 if TYPE_CHECKING:
     from dataflow.run import Run
@@ -58,7 +59,7 @@ class Teller:
 
 def told_of(row: RunRow, what: str, why: str) -> data.Data:
     """What there is to say of a run."""
-    seconds = (row.ended or time.time()) - (row.started or row.created)
+    seconds = (row.ended or time.time()) - driven_since(row)
     return {"run": row.name, "flow": row.flow, "what": what, "state": row.state, "why": why, "seconds": seconds}
 
 

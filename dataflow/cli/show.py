@@ -15,6 +15,7 @@ from dataflow.cli.waiting import asked, command_for, waiting, waiting_data
 from dataflow.draw.marks import overall, words
 from dataflow.events import label
 from dataflow.groups import Group, group_names, grouped
+from dataflow.owners import driven_since
 from dataflow.run import Run
 from dataflow_storage.rows import TaskRunRow
 
@@ -87,7 +88,7 @@ def _show_run(run: Run, output: str, full: bool) -> None:
             data.emit_lines({"type": "task", "run": row.name, **task} for task in tasks)
         return
     printer = Printer()
-    spent = took((row.ended or time.time()) - row.started) if row.started else "-"
+    spent = took((row.ended or time.time()) - driven_since(row)) if row.started else "-"
     gone = f" ({standing.GONE})" if standing.is_left(row) else ""
     printer.line(f"{printer.state(row.state)}{gone}  {printer.tint(row.name, 'bold')}  {row.flow}  {spent}")
     most = 10_000 if output == "wide" else 60

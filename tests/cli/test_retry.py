@@ -38,6 +38,16 @@ def test_a_retry_runs_what_failed_and_what_follows_and_prints_the_result(cli: Ca
     assert lines[-1] == "run success"
 
 
+def test_a_run_has_started_once_and_takes_as_long_as_its_last_go(cli: Call, broken: Said) -> None:
+    before = last().record
+    cli("retry", "@last")
+    row, told = last().record, cli("ls", "-o", "json").data["runs"]
+    assert row.started == before.started
+    assert row.started is not None and row.ended is not None and before.ended is not None
+    assert isinstance(told, list)
+    assert told[0]["seconds"] < row.ended - before.ended
+
+
 def test_a_retry_that_fails_again_says_so_as_run_does(cli: Call, broken: Said) -> None:
     said = cli("retry", "@last")
     assert said.code == 1
