@@ -31,7 +31,7 @@ def command() -> None:
 @command.command("ls", short_help="List what is cached.")
 @click.argument("task", required=False)
 @url_option
-@data.output_option("table", "json", "jsonl", "wide", "name")
+@data.reading_option
 def ls(task: str | None, url: str | None, output: str) -> None:
     """List what is cached: a line for each task and state of its code."""
     index = CacheIndex(open_results(url or results_url()))
@@ -42,8 +42,7 @@ def ls(task: str | None, url: str | None, output: str) -> None:
     elif output == "jsonl":
         data.emit_lines({"type": "cache", **row, "newest": data.moment(row["newest"])} for row in rows)  # type: ignore[arg-type]
     elif output == "name":
-        for name in dict.fromkeys(str(row["task"]) for row in rows):
-            click.echo(name)
+        data.emit_names(str(row["task"]) for row in rows)
     elif not rows:
         Printer().line("nothing is cached: @task(cache=True) says that a task's results may be used again")
     else:

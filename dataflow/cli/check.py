@@ -26,6 +26,8 @@ class Verdict:
     ----------
     flow : str
         Its name.
+    takes : str
+        Its parameters, as they are written in Python.
     tasks : int or None
         How many nodes its graph has; None where it was not built.
     needs : tuple of str
@@ -37,6 +39,7 @@ class Verdict:
     """
 
     flow: str
+    takes: str = ""
     tasks: int | None = None
     needs: tuple[str, ...] = ()
     error: str = ""
@@ -46,11 +49,12 @@ class Verdict:
 
 @click.command("check", short_help="Load a file, build its flows, and say what is wrong.")
 @click.argument("flow", metavar="FILE[:FLOW]")
-@data.output_option("table", "json", "jsonl")
+@data.reading_option
 def command(flow: str, output: str) -> int:
     """Load a file, build each of its flows that has a default for each parameter, and say what is wrong. No task runs.
 
-    The exit code is 2 where something is.
+    The exit code is 2 where something is. With -o wide the parameters of each flow are told, too; -o name prints what
+    `dataflow run` takes.
 
     \b
     Examples:
@@ -73,8 +77,10 @@ def command(flow: str, output: str) -> int:
         data.emit({"flows": [_data(one) for one in verdicts]})
     elif output == "jsonl":
         data.emit_lines({"type": "flow", **_data(one)} for one in verdicts)
+    elif output == "name":
+        data.emit_names(f"{where}:{one.flow}" for one in verdicts)
     else:
-        _print(verdicts)
+        _print(verdicts, wide=output == "wide")
     return EXIT_USAGE if any(one.error for one in verdicts) else EXIT_OK
 
 
@@ -85,17 +91,19 @@ def _verdict(flow: AnyFlow) -> Verdict:
 
     taken = flow.signature.parameters.values()
     needs = tuple(one.name for one in taken if one.default is one.empty and one.kind not in OPEN)
+    takes = f"({', '.join(map(str, taken))})"
     if needs:
-        return Verdict(flow=flow.name, needs=needs)
+        return Verdict(flow=flow.name, takes=takes, needs=needs)
     try:
         graph = build(flow, {})
         prune.check(graph, refresh=False)
     except Exception as error:  # whatever its body raises is what is looked for
         message, hint, _ = explain(error)
-        return Verdict(flow=flow.name, error=message.strip(), hint=hint)
+        return Verdict(flow=flow.name, takes=takes, error=message.strip(), hint=hint)
     tasks = sum(not node.definition.internal for node in graph.nodes)
     unstored = "its graph cannot be pickled: it runs on threads, and not on worker processes or a cluster"
-    return Verdict(flow=flow.name, tasks=tasks, warning="" if stored_graph(graph) is not None else unstored)
+    warning = "" if stored_graph(graph) is not None else unstored
+    return Verdict(flow=flow.name, takes=takes, tasks=tasks, warning=warning)
 
 
 def _data(one: Verdict) -> data.Data:
@@ -109,17 +117,18 @@ def _data(one: Verdict) -> data.Data:
     }
 
 
-def _print(verdicts: list[Verdict]) -> None:
+def _print(verdicts: list[Verdict], *, wide: bool) -> None:
     printer = Printer()
     for one in verdicts:
+        name = f"{one.flow}{one.takes if wide else ''}"
         if one.error:
             first, *rest = one.error.splitlines()
-            printer.line(f"{printer.state('Failed', one.flow)}  {first}")
+            printer.line(f"{printer.state('Failed', name)}  {first}")
             for line in rest:
                 printer.line(f"  {line}".rstrip())
             printer.line(f"  {printer.tint('hint:', 'busy')} {one.hint}")
         elif one.needs:
-            printer.line(f"{printer.state('Skipped', one.flow)}  not built: it needs {', '.join(one.needs)}")
+            printer.line(f"{printer.state('Skipped', name)}  not built: it needs {', '.join(one.needs)}")
         else:
             warning = f"  {printer.tint('warning:', 'warn')} {one.warning}" if one.warning else ""
-            printer.line(f"{printer.state('Success', one.flow)}  {several(one.tasks or 0, 'task')}{warning}")
+            printer.line(f"{printer.state('Success', name)}  {several(one.tasks or 0, 'task')}{warning}")

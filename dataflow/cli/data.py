@@ -21,7 +21,7 @@ LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """The option `--output` of a verb that reads, with `--json` for short."""
+    """The option `--output` of a verb, with `--json` for short."""
 
     def add(function: F) -> F:
         choice = click.option(
@@ -33,6 +33,9 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return add
 
 
+reading_option = output_option("table", "json", "jsonl", "wide", "name")
+
+
 def emit(data: Mapping[str, object]) -> None:
     """Print one JSON document."""
     print_json({"schema": SCHEMA, **data}, indent=2)
@@ -42,6 +45,12 @@ def emit_lines(rows: Iterable[Mapping[str, object]]) -> None:
     """Print one JSON document a line."""
     for row in rows:
         print_json({"schema": SCHEMA, **row})
+
+
+def emit_names(names: Iterable[str]) -> None:
+    """Print names, one a line and each once."""
+    for name in dict.fromkeys(names):
+        sys.stdout.write(f"{name}\n")
 
 
 def print_json(data: object, indent: int | None = None) -> None:

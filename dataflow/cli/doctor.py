@@ -55,24 +55,28 @@ class Finding:
 
 
 @click.command("doctor", short_help="Look at what this installation needs, and say what is wrong.")
-@data.output_option("table", "json", "jsonl")
+@data.reading_option
 def command(output: str) -> int:
     """Look at what this installation needs, and say what is wrong. Nothing is changed; secrets are not printed.
 
-    The exit code is 1 where there is a problem.
+    The exit code is 1 where there is a problem. With -o wide each check is one line; -o name prints only
+    the names of those that found something wrong.
     """
     findings = [found for check in CHECKS for found in _checked(check)]
     if output == "json":
         data.emit({"checks": [asdict(one) for one in findings]})
     elif output == "jsonl":
         data.emit_lines({"type": "check", **asdict(one)} for one in findings)
+    elif output == "name":
+        data.emit_names(one.check for one in findings if one.state != OK)
     else:
         printer = Printer()
         size = max(len(one.check) for one in findings)
         for one in findings:
-            printer.line(f"{printer.state(SHOWN_AS[one.state], f'{one.check:<{size}}')}  {one.message}")
-            if one.hint:
-                printer.line(f"{'':<{size + 4}}{printer.tint('hint:', 'busy')} {one.hint}")
+            hint = f"{printer.tint('hint:', 'busy')} {one.hint}" if one.hint else ""
+            gap = "  " if output == "wide" else f"\n{'':<{size + 4}}"
+            told = f"{one.message}{gap if hint else ''}{hint}"
+            printer.line(f"{printer.state(SHOWN_AS[one.state], f'{one.check:<{size}}')}  {told}")
     return EXIT_FAILED if any(one.state == PROBLEM for one in findings) else EXIT_OK
 
 

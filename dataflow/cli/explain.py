@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @click.command("explain", short_help="Say why a task ran again, or why it did not.")
 @click.argument("reference", metavar="RUN[/TASK]")
-@data.output_option("table", "json", "jsonl")
+@data.reading_option
 def command(reference: str, output: str) -> None:
     """Say why tasks of a run ran, or did not.
 
     For a task with a cache: which part of its key (its code, its version, an argument) differs from the nearest earlier
-    result, or which rule denied that one. Without a TASK: all tasks of the run.
+    result, or which rule denied that one. Without a TASK: all tasks of the run. Children of which the same is to be
+    told share a paragraph, but with -o wide.
 
     \b
     Examples:
@@ -45,17 +46,17 @@ def command(reference: str, output: str) -> None:
         data.emit({"tasks": [dataclasses.asdict(row) for row in rows]})
     elif output == "jsonl":
         data.emit_lines({"type": "explanation", **dataclasses.asdict(row)} for row in rows)
+    elif output == "name":
+        data.emit_names(f"{run.name}/{row.task}" for row in rows)
     else:
-        _print(rows)
+        _print(rows, str if output == "wide" else _plain)
 
 
-def _print(rows: Sequence[Explanation]) -> None:
-    """A paragraph for each task; children of which the same is to be told share one."""
+def _print(rows: Sequence[Explanation], key: Callable[[str], str]) -> None:
+    """A paragraph for each task; children of which the same is to be told, by this key, share one."""
     told: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        told.setdefault((_plain(row.task), _plain(row.verdict), _plain(row.earlier), *row.differences), []).append(
-            row.task
-        )
+        told.setdefault((key(row.task), key(row.verdict), key(row.earlier), *row.differences), []).append(row.task)
     printer = Printer()
     for (task, verdict, earlier, *differences), tasks in told.items():
         name = tasks[0] if len(tasks) == 1 else f"{task} × {len(tasks)}"

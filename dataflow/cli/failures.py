@@ -130,7 +130,9 @@ def _tell(
     printer.line(f"  {printer.state(problem.state, problem.path)}  {head}")
     if len(lines) > MOST_TRACE and not full:
         cut = len(lines) - MOST_TRACE + 1
-        lines[FIRST_TRACE : FIRST_TRACE + cut] = [f"… {cut} lines: dataflow show '{run.name}/{label(row.path, row.idx)}'"]
+        lines[FIRST_TRACE : FIRST_TRACE + cut] = [
+            f"… {cut} lines: dataflow show '{run.name}/{label(row.path, row.idx)}'"
+        ]
     for line in lines:
         shown = CONTROL.sub("", line).rstrip()
         place = PLACE.match(shown)

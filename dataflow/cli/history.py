@@ -16,7 +16,7 @@ from dataflow.events import label
 @click.command("history", short_help="List each change of state of a run or a task.")
 @click.argument("run", metavar="RUN[/TASK]")
 @click.option("-n", "--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
-@data.output_option("table", "json", "jsonl")
+@data.reading_option
 def command(run: str, tail: int | None, output: str) -> None:
     """List each change of state of a run or a task, in the order in which they were written down.
 
@@ -34,10 +34,14 @@ def command(run: str, tail: int | None, output: str) -> None:
         data.emit({"run": found.run.name, "changes": told})
     elif output == "jsonl":
         data.emit_lines(told)
+    elif output == "name":
+        data.emit_names(found.run.name + (f"/{label(one.path, one.idx)}" if one.path else "") for one in changes)
     else:
         printer = Printer()
+        wide = output == "wide"
         rows = [
             [
+                *([str(one.seq)] if wide else []),
                 printer.tint(datetime.fromtimestamp(one.time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3], "soft"),
                 label(one.path, one.idx) if one.path is not None else "run",
                 printer.state(one.state),
@@ -46,4 +50,4 @@ def command(run: str, tail: int | None, output: str) -> None:
             ]
             for one in changes
         ]
-        printer.table(["TIME", "TASK", "STATE", ">TRY", "WHY"], rows)
+        printer.table([*([">SEQ"] if wide else []), "TIME", "TASK", "STATE", ">TRY", "WHY"], rows)

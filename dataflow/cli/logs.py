@@ -63,7 +63,7 @@ class Wanted:
 @click.option("-n", "--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the run is over or paused.")
 @click.option("--exit-code", is_flag=True, help="End with the run's exit code.")
-@data.output_option("table", "json", "jsonl")
+@data.reading_option
 def command(
     run: str,
     task: str | None,
@@ -146,12 +146,17 @@ class _Teller:
         self._run, self._output, self._raw = run, output, raw
         self._printer = Printer()
         self._size = 0
+        self._named: set[str] = set()
 
     def tell(self, lines: Sequence[LogRow]) -> None:
         if self._output == "json":
             data.emit({"run": self._run, "lines": [data.log_data(line) for line in lines]})
         elif self._output == "jsonl":
             data.emit_lines({"type": "log", "run": self._run, **data.log_data(line)} for line in lines)
+        elif self._output == "name":
+            who = [f"{self._run}/{label(line.path, line.idx)}" if line.path else self._run for line in lines]
+            data.emit_names(one for one in who if one not in self._named)
+            self._named.update(who)
         elif self._raw:
             for line in lines:
                 self._printer.line(line.message)
@@ -162,11 +167,14 @@ class _Teller:
         printer = self._printer
         names = [label(line.path, line.idx) if line.path is not None else "run" for line in lines]
         self._size = size = min(max([self._size, *map(len, names)]), WIDEST)
+        wide = self._output == "wide"
+        clock = "%Y-%m-%d %H:%M:%S" if wide else "%H:%M:%S"
         for line, name in zip(lines, names, strict=True):
-            moment = f"{time.strftime('%H:%M:%S', time.localtime(line.time))}.{int(line.time % 1 * 1000):03}"
+            name = f"{name:<{size}}  {line.attempt or '-'}  {line.logger or '-'}" if wide else f"{name:<{size}}"
+            moment = f"{time.strftime(clock, time.localtime(line.time))}.{int(line.time % 1 * 1000):03}"
             word = SHORT.get(line.level) or logging.getLevelName(line.level)
             level = printer.tint(f"{word:<5}", TONES[line.level]) if line.level in TONES else f"{word:<5}"
             first, *more = line.message.splitlines() or [""]
-            printer.line(f"{printer.tint(moment, 'soft')} {level} {name:<{size}}  {CONTROL.sub('', first)}")
+            printer.line(f"{printer.tint(moment, 'soft')} {level} {name}  {CONTROL.sub('', first)}")
             for further in more:
-                printer.line(f"{'':<{20 + size}}  {CONTROL.sub('', further)}")
+                printer.line(f"{'':<{len(moment) + 7 + len(name)}}  {CONTROL.sub('', further)}")

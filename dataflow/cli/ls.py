@@ -27,7 +27,7 @@ BAD = frozenset({states.FAILED, states.CRASHED})
 @click.option("--state", metavar="STATE", help=f"Only runs in this state: {', '.join(RUN_STATES).lower()}.")
 @click.option("--failed", is_flag=True, help="Only runs that failed or crashed.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
-@data.output_option("table", "json", "jsonl", "wide", "name")
+@data.reading_option
 def command(flow: str | None, state: str | None, failed: bool, limit: int, output: str) -> None:
     """List runs, newest first.
 
@@ -41,8 +41,7 @@ def command(flow: str | None, state: str | None, failed: bool, limit: int, outpu
     if flow is not None and not found:
         _check_flow(store, flow)
     if output == "name":
-        for row in found:
-            click.echo(row.name)
+        data.emit_names(row.name for row in found)
         return
     summed = {row.id: data.totals(store.counts(row.id), store.nodes(row.id)) for row in found}
     told = [data.run_data(row, summed[row.id]) for row in found]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dataflow_storage import Reference
     from dataflow_storage.rows import TaskRunRow
 
+UNENDING = 1_000_000  # columns
+
 
 @click.command("result", short_help="Print or save what a run or a task returned.")
 @click.argument("run", metavar="RUN[/TASK]")
@@ -29,12 +31,13 @@ if TYPE_CHECKING:
 @click.option(
     "--url", metavar="URL", help="Find it in this result store alone: RUN is an id, the record is not needed."
 )
-@data.output_option("table", "json", "jsonl", "name")
+@data.reading_option
 def command(run: str, save: str | None, force: bool, url: str | None, output: str) -> int | None:
     """Print what a run or a task returned, or save it.
 
     A text is printed as it is, anything else as Python shows it. With -o json what JSON does not know is told as text;
-    with -o jsonl each item of a list is a line; with -o name the place of the result in the store is printed.
+    with -o jsonl each item of a list is a line; with -o name the place of the result in the store is printed; with
+    -o wide lines are as long as they get.
 
     Saved is what is stored, in its own format: of a DataFrame a Parquet file, of plain data JSON.
 
@@ -63,9 +66,10 @@ def command(run: str, save: str | None, force: bool, url: str | None, output: st
 
 
 def _print(value: object, who: Mapping[str, object], output: str) -> None:
-    if output == "table":
+    if output in ("table", "wide"):
         if value is not None:
-            text = value if isinstance(value, str) else pprint.pformat(value, width=min(width(), 120), sort_dicts=False)
+            columns = UNENDING if output == "wide" else min(width(), 120)
+            text = value if isinstance(value, str) else pprint.pformat(value, width=columns, sort_dicts=False)
             Printer().line(text)
         return
     from pydantic_core import to_jsonable_python
@@ -151,9 +155,7 @@ def _code(state: str) -> int:
 
 def _print_places(found: Found) -> None:
     rows = found.run._store.task_runs(found.run.id, path=found.path, idx=found.index)
-    for row in rows:
-        if row.reference:
-            sys.stdout.write(f"{row.reference['url']}\n")
+    data.emit_names(str(row.reference["url"]) for row in rows if row.reference)
 
 
 # Saving ---------------------------------------------------------------------------------------------------------------
@@ -217,8 +219,7 @@ def _tell_saved(told: list[dict[str, object]], output: str) -> None:
     elif output == "jsonl":
         data.emit_lines({"type": "saved", **one} for one in told)
     elif output == "name":
-        for one in told:
-            sys.stdout.write(f"{one['file']}\n")
+        data.emit_names(str(one["file"]) for one in told)
 
 
 # Without the record ---------------------------------------------------------------------------------------------------
@@ -236,8 +237,7 @@ def _by_bucket(found: bucket.Found, save_as: str | None, force: bool, output: st
                 _refuse_several(f"{found.run}/{name}", name, list(labels), save_as)
             _tell_saved(save(found.store, labels, save_as, force=force), output)
         elif output == "name":
-            for reference in labels.values():
-                sys.stdout.write(f"{reference.url}\n")
+            data.emit_names(reference.url for reference in labels.values())
         else:
             values = [found.store.get(reference) for reference in labels.values()]
             who = {"run": found.run, "task": found.path, "index": found.index}

@@ -77,7 +77,7 @@ class Row:
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many runs.")
 @click.option("--long", is_flag=True, help="Each task run, and where its result is.")
 @click.option("--url", metavar="URL", help="Look in this result store alone: RUN is an id, the record is not needed.")
-@data.output_option("table", "json", "jsonl", "wide", "name")
+@data.reading_option
 def ls(run: str | None, flow: str | None, limit: int, long: bool, url: str | None, output: str) -> int:
     """List stored results: of one run, or of the newest.
 
@@ -97,8 +97,7 @@ def ls(run: str | None, flow: str | None, limit: int, long: bool, url: str | Non
     elif output == "jsonl":
         data.emit_lines({"type": "stored", **_data(row)} for row in rows)
     elif output == "name":
-        for row in rows:
-            click.echo(f"{row.run or row.run_id}/{label(row.path, row.index)}")
+        data.emit_names(f"{row.run or row.run_id}/{label(row.path, row.index)}" for row in rows)
     elif not rows:
         Printer().line("no stored results")
     else:

@@ -25,7 +25,7 @@ MOST_CHILDREN = 20
 @click.command("show", short_help="Show a run, a task of it, or one child of a mapped task.")
 @click.argument("run", metavar="RUN[/TASK]")
 @click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
-@data.output_option("table", "json", "jsonl", "wide", "name")
+@data.reading_option
 def command(run: str, full_traceback: bool, output: str) -> None:
     """Show a run, a task of it, or one child of a mapped task.
 
@@ -56,8 +56,7 @@ def _names(found: Found) -> None:
         labels = [label(row.path, row.idx) for row in run._store.task_runs(run.id, path=found.path)]
     else:
         labels = [label(found.row.path, found.row.idx)]
-    for one in labels:
-        click.echo(f"{run.name}/{one}")
+    data.emit_names(f"{run.name}/{one}" for one in labels)
 
 
 def _show_run(run: Run, output: str, full: bool) -> None:

@@ -167,6 +167,22 @@ def test_doctor_finds_what_is_wrong_and_keeps_secrets(begin: Begin, ran: Said, m
     assert "hush" not in out
 
 
+READ = ["ls", "show @last", "history @last", "logs @last", "result @last", "explain @last", "results ls", "cache ls"]
+
+
+@pytest.mark.parametrize("line", [*READ, "check flows.py:etl", "doctor"])
+def test_every_verb_that_reads_prints_in_every_form(cli: Call, ran: Said, line: str) -> None:
+    told = {form: cli(*line.split(), "-o", form) for form in ("table", "json", "jsonl", "wide", "name")}
+    assert {said.code for said in told.values()} == {0}, told
+    assert {said.err for said in told.values()} == {""}, "all of it is on standard output"
+    assert told["json"].data["schema"] == 1
+    assert all("type" in one for one in told["jsonl"].lines)
+    assert told["wide"].out
+    names = told["name"].out.split("\n")[:-1]
+    assert len(set(names)) == len(names)
+    assert not any(" " in name for name in names)
+
+
 def test_names_are_what_other_verbs_take(cli: Call, failed: Said) -> None:
     name = last().name
     assert cli("show", "@last", "-o", "name").out.split() == [
