@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -178,6 +179,10 @@ class Driven(Record):
         return self if path is None else self._records.task_run(path, index)
 
 
+# Is entered around a run that is driven in the caller's thread: who wants to look at it meanwhile must begin there.
+beside: ContextVar[Callable[[Driven], AbstractContextManager[object]]] = ContextVar("beside", default=nullcontext)
+
+
 def launch(run: Driven, *, aside: bool = False) -> None:
     """Drive a run: in a thread of its own, or here where the executor is inline. Nothing to do where somebody does.
 
@@ -188,7 +193,7 @@ def launch(run: Driven, *, aside: bool = False) -> None:
         return
     driver.announce()
     if driver.work.executor.inline and not aside:
-        with _interruptible(driver):
+        with _interruptible(driver), beside.get()(run):
             driver.drive()
         return
     run._thread = threading.Thread(target=driver.drive, name=f"dataflow-{run.name}", daemon=True)

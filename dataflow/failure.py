@@ -133,7 +133,7 @@ def _chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackEx
 
 
 def one_line(failure: Mapping[str, object]) -> str:
-    """The sentence for tables: type and message; what came without a traceback was told by us, and its type says nothing.
+    """The sentence for tables: type and message; only that of what we tell ourselves, which has no traceback.
 
     >>> one_line({"type": "ValueError", "message": "row 13 has no price", "text": "Traceback ..."})
     'ValueError: row 13 has no price'

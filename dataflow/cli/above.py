@@ -27,7 +27,7 @@ class Above:
     ----------
     print_above : callable
         Takes whole lines, in a thread, between `hold` and `release`. Outside of that, what comes is written to the
-        terminal as it is, at once: a debugger of a task that runs in this thread needs that.
+        terminal as it is, at once.
 
     State: `terminal`, a descriptor of the real terminal; `unfinished`, what was printed since the last newline.
     """
@@ -60,12 +60,12 @@ class Above:
         os.write(2, END)
         self._ended.wait(PATIENCE)
 
-    def release(self) -> None:
-        """Nothing stands at the bottom any more."""
+    def release(self, end: str = "\n") -> None:
+        """Nothing stands at the bottom any more; what is unfinished there ends like this."""
         with self._lock:
             self._held = False
             if self.unfinished:
-                os.write(self.terminal, self.unfinished.encode() + b"\n")
+                os.write(self.terminal, f"{self.unfinished}{end}".encode())
                 self.unfinished = ""
 
     def close(self) -> None:

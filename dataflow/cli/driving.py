@@ -111,6 +111,7 @@ def drive(
     int
         The exit code.
     """
+    from dataflow.cli.beside import shown_beside
     from dataflow.cli.events import event_data
     from dataflow.cli.progress import Progress
 
@@ -123,10 +124,17 @@ def drive(
             view=view,
             level=LEVELS[min(showing.verbose, len(LEVELS) - 1)],
         )
-        with _in_time(showing.timeout, pressed, printer):
+        started: list[Run] = []
+
+        def start(run: Run) -> None:
+            if not started:
+                started.append(run)
+                tell_id(run.id)
+                progress.start(run, note)
+
+        with _in_time(showing.timeout, pressed, printer), shown_beside(start, progress, view, POLL):
             run = begin()
-        tell_id(run.id)
-        progress.start(run, note)
+        start(run)
         if not look_only:
             recover_others(run._store, None if showing.quiet else printer)
         watch = _drive if run._driver is not None else _follow

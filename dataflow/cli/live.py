@@ -70,9 +70,22 @@ class LiveView:
         """Show this frame instead of the one before."""
         self._frame = frame
         self._measure()
-        if self._live is not None:
+        if self._live is not None:  # else somebody else has the terminal
             self._live.update(self._picture(frame), refresh=True)
             self._tell_taskbar(frame)
+
+    @property
+    def unfinished(self) -> str:
+        """What was printed since the last newline, and is held for now."""
+        return self._above.unfinished
+
+    def withdraw(self) -> None:
+        """Draw no more until the end: somebody else needs the terminal as it is."""
+        if self._live is not None:
+            self._live.transient = True
+            self._live.stop()
+            self._live = None
+            self._above.release(end="")
 
     def close(self) -> None:
         """Leave the last frame where it is; the terminal is as it was."""
@@ -82,7 +95,9 @@ class LiveView:
                 self._live.update(self._picture(self._frame))
             self._live.stop()
             self._live = None
-            self._tell_taskbar(None)
+        elif self._frame is not None:
+            self._console.print(self._picture(self._frame))
+        self._tell_taskbar(None)
         self._above.release()
         self._above.close()
         self._file.close()

@@ -55,10 +55,10 @@ class Terminal:
         """The lines on the screen that are not empty."""
         return [line.rstrip() for line in self._screen.display if line.strip()]
 
-    def until(self, text: str) -> None:
-        """Wait until this stands on the screen."""
+    def until(self, text: str, *, there: bool = True) -> None:
+        """Wait until this stands on the screen, or does no more."""
         deadline = time.monotonic() + PATIENCE
-        while not any(text in line for line in self.shown):
+        while any(text in line for line in self.shown) != there:
             assert time.monotonic() < deadline, self.shown
             assert self._read(), self.shown
 

@@ -35,6 +35,27 @@ def total(xs):
 def shop(n: int = 24, bad: int = 13):
     return total(price.map(range(n), unmapped(bad)))
 """
+STOPS = """import os, time
+from dataflow import flow, task
+
+
+@task
+def wait():
+    while not os.path.exists("release"):
+        time.sleep(0.01)
+    return 3
+
+
+@task
+def think(n: int):
+    breakpoint()
+    return n
+
+
+@flow
+def stops():
+    return think(wait())
+"""
 NOISY = """import os, subprocess, sys, time
 from dataflow import flow, task
 
@@ -90,6 +111,25 @@ def test_what_anybody_prints_stands_above_the_view(script: list[str], folder: Pa
         assert above[f"{what} 0"] == above[f"{what} 1"] == 1, shown
     assert above["whole"] == 2
     assert len([line for line in shown if "say  " in line]) == 1, "no torn copy of the view is left"
+
+
+def test_a_run_in_this_very_thread_shows_itself_and_leaves_the_terminal_to_a_debugger(
+    script: list[str], folder: Path
+) -> None:
+    (folder / "stops.py").write_text(STOPS)
+    with Terminal([*script, "run", "stops.py", "--executor", "sync"], folder) as terminal:
+        terminal.until("waiting for wait")
+        (folder / "release").touch()
+        terminal.until("(Pdb)")
+        terminal.until("waiting for", there=False)
+        terminal.press(b"p 6 * 7\n")
+        terminal.until("42")
+        assert terminal.shown[-1] == "(Pdb)", "nothing stands below the debugger"
+        terminal.press(b"c\n")
+        shown = terminal.ended()
+    assert terminal.code == 0, shown
+    assert shown[-1] == "3"
+    assert re.search(r"✓ think +1/1", "\n".join(shown))
 
 
 def test_ctrl_c_cancels_cleanly_on_a_terminal(script: list[str], folder: Path) -> None:
