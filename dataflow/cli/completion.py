@@ -1,4 +1,4 @@
-"""`dataflow completion`: let bash, zsh or fish complete what can stand on the command line."""
+"""`dataflow completion`: let bash, zsh, fish or PowerShell complete what can stand on the command line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,27 @@ FISH = r"""function __dataflow_words
 end
 complete -c dataflow -f -a '(__dataflow_words)'
 """
-SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+# Of a word such as @last PowerShell would make something else: what is not plain is quoted.
+POWERSHELL = r"""Register-ArgumentCompleter -Native -CommandName dataflow -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+    $at = (Get-Command dataflow -CommandType Application -ErrorAction Ignore | Select-Object -First 1).Source
+    if (-not $at) { return }
+    if ($global:DataflowAt -ne $at) {
+        $global:DataflowAt = $at
+        $global:DataflowAsk = @(& $at completion words 2>$null)
+    }
+    $length = $cursorPosition - $commandAst.Extent.StartOffset
+    $line = $commandAst.Extent.Text.PadRight($length).Substring(0, $length)
+    $command, $arguments = $global:DataflowAsk
+    & $command @arguments powershell $line 2>$null | ForEach-Object {
+        $word, $told = $_ -split "`t", 2
+        if (-not $told) { $told = $word }
+        $text = if ($word -match '^[\w.:/\\=-]+$') { $word } else { "'" + $word.Replace("'", "''") + "'" }
+        [System.Management.Automation.CompletionResult]::new($text, $word, 'ParameterValue', $told)
+    }
+}
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH, "powershell": POWERSHELL}
 SHELLS = click.Choice(sorted(SCRIPTS))
 KINDS = {
     "FILE[:FLOW]": "FILE[:FLOW]",
@@ -98,7 +118,7 @@ def install(shell: str | None, dry_run: bool) -> None:
     """
     shell = shell or _shell()
     script, start = _places(shell)
-    line = f'source "{script}"'
+    line = f'{"." if shell == "powershell" else "source"} "{script}"'
     there = start is None or (start.exists() and line in start.read_text(encoding="utf-8").splitlines())
     told = "would write" if dry_run else "wrote"
     try:
@@ -108,6 +128,7 @@ def install(shell: str | None, dry_run: bool) -> None:
         click.echo(f"{told} {script}")
         if start is not None and not there:
             if not dry_run:
+                start.parent.mkdir(parents=True, exist_ok=True)
                 with open(start, "a", encoding="utf-8") as file:
                     file.write(f"\n# completion for dataflow\n{line}\n")
             click.echo(f"{told} a line in {start}")
@@ -183,6 +204,7 @@ def _kind(one: click.Parameter) -> object:
 
 def _shell() -> str:
     name = re.sub(r"\W", "", os.path.basename(os.environ.get("SHELL", "")))
+    name = "powershell" if name == "pwsh" else name
     if name not in SCRIPTS:
         raise Refused(f"there is no completion for the shell {name or 'that is not named in $SHELL'!r}", "--shell bash")
     return name
@@ -190,9 +212,11 @@ def _shell() -> str:
 
 def _places(shell: str) -> tuple[Path, Path | None]:
     """Where the script goes, and the file that must read it; None where the shell finds it by itself."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     if shell == "fish":
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
         return config / "fish" / "completions" / "dataflow.fish", None
     own = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "dataflow"
+    if shell == "powershell":
+        return own / "completion.ps1", config / "powershell" / "profile.ps1"
     folder = Path(os.environ.get("ZDOTDIR") or "~") if shell == "zsh" else Path("~")
     return own / f"completion.{shell}", folder.expanduser() / f".{shell}rc"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,9 +93,30 @@ def test_fish_completes(script: list[str], ran: Said, folder: Path, cli: Call) -
     assert [one.partition("\t")[0] for one in told.stdout.splitlines()] == ["region=eu", "region=us"]
 
 
+def test_the_script_for_powershell_is_whole(cli: Call) -> None:
+    text = cli("completion", "show", "powershell").out
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
+    assert all(bare.count(first) == bare.count(last) > 0 for first, last in ("()", "[]", "{}"))
+    assert "& $at completion words" in bare
+    assert "& $command @arguments powershell $line" in bare
+
+
+@pytest.mark.skipif(shutil.which("pwsh") is None, reason="PowerShell is not installed")
+def test_powershell_completes(script: list[str], ran: Said, folder: Path, cli: Call, tmp_path: Path) -> None:
+    (folder / "dataflow").write_text(f'#!/bin/sh\nexec {script[0]} {script[1]} "$@"\n')
+    (folder / "dataflow").chmod(0o755)
+    ask = "$l = 'dataflow run flows.py:etl -p region='; (TabExpansion2 $l $l.Length).CompletionMatches.CompletionText"
+    (folder / "try.ps1").write_text(f"{cli('completion', 'show', 'powershell').out}\n{ask}\n")
+    env = environment(PATH=f"{folder}:{os.environ['PATH']}", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    line = ["pwsh", "-NoProfile", "try.ps1"]
+    told = subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True, env=env)
+    assert told.stdout.split() == ["region=eu", "region=us"]
+
+
 def test_install_writes_once(cli: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     script = tmp_path / ".local/share/dataflow/completion.bash"
     assert cli("completion", "install", "--shell", "bash", "--dry-run").out.splitlines() == [
         f"would write {script}",
@@ -104,5 +127,8 @@ def test_install_writes_once(cli: Call, tmp_path: Path, monkeypatch: pytest.Monk
         assert cli("completion", "install", "--shell", "bash").code == 0
     assert (tmp_path / ".bashrc").read_text().count("source ") == 1
     assert "complete -o default -F _dataflow dataflow" in script.read_text()
+    monkeypatch.setenv("SHELL", "/usr/bin/pwsh")
+    cli("completion", "install")
+    assert (tmp_path / ".config/powershell/profile.ps1").read_text().endswith('completion.ps1"\n')
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert "hint: --shell bash" in cli("completion", "install").err
