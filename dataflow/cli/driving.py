@@ -56,6 +56,8 @@ class Showing:
         1: log lines of tasks, too; 2: also those for debugging.
     full : bool
         Tracebacks with the frames of the framework.
+    bell : bool
+        Ring the terminal's bell in the end.
     """
 
     output: str = "table"
@@ -63,6 +65,7 @@ class Showing:
     quiet: bool = False
     verbose: int = 0
     full: bool = False
+    bell: bool = False
 
 
 def showing_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -77,12 +80,20 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
     @click.option("--quiet", "-q", is_flag=True, help="No progress; failures are still told.")
     @click.option("--verbose", "-v", count=True, help="Log lines of tasks, too; -vv: also those for debugging.")
     @click.option("--full-traceback", is_flag=True, help="Show the frames of the framework, too.")
+    @click.option("--bell", is_flag=True, help="Ring the terminal's bell when the run is over or paused.")
     @data.output_option("table", "json", "jsonl")
     @functools.wraps(function)
     def verb(
-        *, timeout: float | None, quiet: bool, verbose: int, full_traceback: bool, output: str, **named: object
+        *,
+        timeout: float | None,
+        quiet: bool,
+        verbose: int,
+        full_traceback: bool,
+        bell: bool,
+        output: str,
+        **named: object,
     ) -> int:
-        showing = Showing(output=output, timeout=timeout, quiet=quiet, verbose=verbose, full=full_traceback)
+        showing = Showing(output=output, timeout=timeout, quiet=quiet, verbose=verbose, full=full_traceback, bell=bell)
         return function(**named, showing=showing)
 
     return verb
@@ -143,6 +154,8 @@ def drive(
         return stopped.code
     _raise_broken(run)
     told = not showing.quiet and view is None
+    if showing.bell and is_terminal(sys.stderr):
+        sys.stderr.write("\a")
     if told:
         last_line(run, progress.retries, printer)
     return conclude(

@@ -104,7 +104,8 @@ class LiveView:
 
     def _tell_taskbar(self, frame: Frame | None) -> None:
         """Show how far it is in the taskbar (OSC 9;4), where the terminal is known to understand that."""
-        if not {f"{name}={os.environ.get(name)}" for name in ("ConEmuANSI", "TERM_PROGRAM")} & TASKBARS:
+        here = {f"{name}={os.environ.get(name)}" for name in ("ConEmuANSI", "TERM_PROGRAM")}
+        if not here & TASKBARS and "WT_SESSION" not in os.environ:
             return
         groups = frame.groups.values() if frame is not None else ()
         total, done = sum(group.total for group in groups), sum(group.done for group in groups)

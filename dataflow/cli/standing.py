@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataflow import states
-from dataflow.cli.problems import Refused
+from dataflow.cli.problems import EXIT_NOT_FOUND, Refused
 from dataflow.cli.reference import find
+from dataflow.errors import NoSuchRun
 from dataflow.owners import driver_of, is_driven
+from dataflow.places import open_runs
 from dataflow_storage.rows import RunRow
 
 if TYPE_CHECKING:
     from dataflow.run import Run
 
+MOST_LOOKED_AT = 200
+MEANT = {  # in which states runs are that a verb is for
+    "cancel": {states.PENDING, states.RUNNING, states.PAUSED},
+    "pause": {states.PENDING, states.RUNNING},
+    "resume": {states.PAUSED, states.CANCELLED, states.CRASHED},
+    "retry": {states.FAILED, states.CRASHED},
+}
 ENDED = {
     states.SUCCESS: "has succeeded",
     states.FAILED: "has failed",
@@ -27,12 +36,28 @@ def find_run(reference: str, verb: str) -> Run:
     Raises
     ------
     Refused
-        They named a task of it.
+        They named a task of it, or a flow.
+    NoSuchRun
+        There is none.
     """
-    found = find(reference)
+    try:
+        found = find(reference)
+    except NoSuchRun as error:
+        raise _flow(reference, verb) or error from error
     if found.path is not None:
         raise Refused(f"{verb} takes a whole run, and {reference} is a task", f"dataflow {verb} {found.run.name}")
     return found.run
+
+
+def _flow(name: str, verb: str) -> Refused | None:
+    """The error for a flow where a run is wanted; None where it is none."""
+    found = open_runs().runs(flow=name, limit=MOST_LOOKED_AT)
+    if not found:
+        return None
+    fit = next((row.name for row in found if row.state in MEANT.get(verb, states.RUN_TRANSITIONS)), None)
+    newest = f"dataflow {verb} {fit} takes the newest that fits" if fit else "no run of it fits"
+    hint = f"{newest}; dataflow ls --flow {name} lists them."
+    return Refused(f"{verb} takes a run, and {name} is a flow", hint, EXIT_NOT_FOUND)
 
 
 def is_over(row: RunRow) -> bool:

@@ -85,6 +85,18 @@ def test_a_misspelt_level(cli: Call, ran: Said) -> None:
     assert "did you mean 'warning'?" in said.err
 
 
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("retry", "dataflow retry {} takes the newest that fits"), ("pause", "no run of it fits")]
+)
+def test_a_flow_where_a_run_is_wanted(cli: Call, failed: Said, verb: str, hint: str) -> None:
+    import dataflow
+
+    said = cli(verb, "etl")
+    assert said.code == 3
+    assert f"{verb} takes a run, and etl is a flow" in said.err
+    assert hint.format(dataflow.get_run("@last").name) in said.err
+
+
 def test_a_misspelt_run(cli: Call, ran: Said) -> None:
     import dataflow
 

@@ -79,9 +79,10 @@ def noisy():
 @pytest.mark.parametrize("more", [{}, {"CI": "true"}])
 def test_one_bad_row_is_told_in_twenty_lines(script: list[str], folder: Path, more: dict[str, str]) -> None:
     (folder / "shop.py").write_text(BAD)
-    with Terminal([*script, "run", "shop.py"], folder, columns=100, lines=40, **more) as terminal:
+    with Terminal([*script, "run", "shop.py", "--bell"], folder, columns=100, lines=40, **more) as terminal:
         shown = terminal.ended()
         assert terminal.code == 1
+        assert (b"\x07" in terminal.raw) == (not more)
     text = "\n".join(shown)
     assert len(terminal.raw.decode().splitlines()) < 400
     assert len(shown) <= 20, text
