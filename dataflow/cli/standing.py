@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from dataflow import states
 from dataflow.cli.problems import EXIT_NOT_FOUND, Refused
-from dataflow.cli.reference import find
-from dataflow.errors import NoSuchRun
 from dataflow.owners import driver_of, is_driven
 from dataflow.places import open_runs
 from dataflow_storage.rows import RunRow
@@ -40,6 +38,9 @@ def find_run(reference: str, verb: str) -> Run:
     NoSuchRun
         There is none.
     """
+    from dataflow.cli.reference import find
+    from dataflow.errors import NoSuchRun
+
     try:
         found = find(reference)
     except NoSuchRun as error:
