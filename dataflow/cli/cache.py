@@ -10,6 +10,7 @@ import click
 from dataflow.cli import data, problems
 from dataflow.cli.durations import Duration
 from dataflow.cli.explain import command as explain
+from dataflow.cli.nouns import Nouns
 from dataflow.cli.terminal import Printer, day
 from dataflow.errors import did_you_mean
 from dataflow.places import open_results
@@ -19,7 +20,7 @@ from dataflow_storage import CacheIndex
 url_option = click.option("--url", metavar="URL", help="The result store, if it is not the configured one.")
 
 
-@click.group("cache", short_help="List, forget and explain cached results.")
+@click.group("cache", cls=Nouns, short_help="List, forget and explain cached results.")
 def command() -> None:
     """List, forget and explain cached results.
 

@@ -12,6 +12,7 @@ import click
 
 from dataflow import __version__, settings
 from dataflow.cli import data, words
+from dataflow.cli.nouns import Nouns
 from dataflow.cli.problems import Refused
 
 # Each asks `dataflow completion words` once for the fastest way to ask, and at each Tab only that.
@@ -96,7 +97,7 @@ KINDS = {
 KINDS |= {"RUN[/TASK]": "RUN/TASK", "[RUN[/TASK]]": "RUN/TASK", "TASK...": "TASK", "NAME=VALUE": "NAME=VALUE"}
 
 
-@click.group("completion", short_help="Let the shell complete verbs, options, flows, runs and tasks.")
+@click.group("completion", cls=Nouns, short_help="Let the shell complete verbs, options, flows, runs and tasks.")
 def command() -> None:
     """Let the shell complete verbs, options, flows and their parameters, runs and their tasks.
 

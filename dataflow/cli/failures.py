@@ -128,12 +128,8 @@ def _tell(
     lines = list(text.splitlines() if full else readable(text))
     head += "" if lines else f": {clean(problem.message)}"
     printer.line(f"  {printer.state(problem.state, problem.path)}  {head}")
-    if len(lines) > MOST_TRACE and not full:
-        cut = len(lines) - MOST_TRACE + 1
-        lines[FIRST_TRACE : FIRST_TRACE + cut] = [
-            f"… {cut} lines: dataflow show '{run.name}/{label(row.path, row.idx)}'"
-        ]
-    for line in lines:
+    whole = f"dataflow show '{run.name}/{label(row.path, row.idx)}'"
+    for line in lines if full else shortened(lines, whole):
         shown = CONTROL.sub("", line).rstrip()
         place = PLACE.match(shown)
         printer.line(f"    {shown if place is None else printer.link(shown, place['file'])}".rstrip())
@@ -141,6 +137,27 @@ def _tell(
     logs = [line for line in lines_of_it if line.attempt == row.attempt][-LAST_LINES:]
     for n, log in enumerate(logs):
         printer.line(f"    {printer.tint('     ' if n else 'log: ', 'soft')}{clean(log.message)}")
+
+
+def shortened(lines: Sequence[str], whole: str) -> Sequence[str]:
+    """A long traceback without its middle, cut where a frame begins, and what shows the whole.
+
+    >>> lines = [line for n in range(9) for line in (f"a.py:{n}, in f", f"{n} | f()")] + ["ValueError: 3"]
+    >>> print(*shortened(lines, "dataflow show x")[:6], sep=chr(10))
+    a.py:0, in f
+    0 | f()
+    a.py:1, in f
+    1 | f()
+    … 4 lines: dataflow show x
+    a.py:4, in f
+    """
+    if len(lines) <= MOST_TRACE:
+        return lines
+    frames = [n for n, line in enumerate(lines) if PLACE.match(line)]
+    begin = max((n for n in frames if n <= FIRST_TRACE), default=FIRST_TRACE)
+    rest = len(lines) - (MOST_TRACE - begin - 1)
+    end = next((n for n in frames if n >= rest), rest)
+    return [*lines[:begin], f"… {end - begin} lines: {whole}", *lines[end:]]
 
 
 def few(names: Sequence[object], most: int) -> str:

@@ -58,6 +58,9 @@ class Refused(click.ClickException):
 
 def told(error: BaseException) -> int:
     """Print an error for people and give its exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx is not None:
+        sys.stderr.write(f"{error.ctx.get_help()}\n")
+        return EXIT_USAGE
     message, hint, code = explain(error)
     sys.stderr.write(f"{_marked('error:', '31')} {message}\n")
     if hint:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflow.cli import data
-from dataflow.cli.problems import EXIT_UNREACHABLE, Refused
+from dataflow.cli.nouns import Nouns
+from dataflow.cli.problems import EXIT_UNREACHABLE
 from dataflow.cli.reference import CHILD, Found, find
 from dataflow.cli.terminal import Printer, amount, day
 from dataflow.events import NO_INDEX, label
@@ -21,22 +22,15 @@ if TYPE_CHECKING:
     from dataflow_storage import Reference
 
 
-class Nouns(click.Group):
+class Results(Nouns):
     """The group, which also knows what people may take it for."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with what may have been meant."""
-        if args and args[0] == "list":
-            args = ["ls", *args[1:]]
-        elif args and not args[0].startswith("-") and args[0] not in self.commands:
-            hint = f"dataflow result {args[0]} prints a result, dataflow results ls lists them."
-            raise Refused(f"dataflow results has no verb {args[0]!r}", hint)
-        return super().resolve_command(ctx, args)
+    def advice(self, ctx: click.Context, given: str) -> str:
+        """What prints a result."""
+        return f"dataflow result {given} prints a result, dataflow results ls lists them."
 
 
-@click.group("results", cls=Nouns, short_help="List stored results.")
+@click.group("results", cls=Results, short_help="List stored results.")
 def command() -> None:
     """List stored results."""
 

@@ -172,3 +172,26 @@ def test_a_reader_that_goes_away(begin: Callable[..., subprocess.Popen[str]], sc
     assert process.stderr is not None
     assert process.stderr.read() == ""
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("cache lst", "dataflow cache has no verb 'lst'", "did you mean 'ls'?"),
+        ("cache show", "dataflow cache has no verb 'show'", "dataflow cache ls|rm|explain"),
+        ("cache delete", "which tasks?", "dataflow cache rm TASK"),
+        ("results tea", "dataflow results has no verb 'tea'", "dataflow result tea prints a result"),
+    ],
+)
+def test_a_verb_of_a_noun(cli: Call, line: str, message: str, hint: str) -> None:
+    said = cli(*line.split())
+    assert said.code == 2
+    assert f"error: {message}" in said.err
+    assert hint in said.err
+
+
+@pytest.mark.parametrize("line", ["", "cache"])
+def test_no_verb_at_all_prints_the_help(cli: Call, line: str) -> None:
+    said = cli(*line.split())
+    assert said.code == 2
+    assert said.err.startswith("Usage: dataflow")
