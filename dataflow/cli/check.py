@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflow.cli import data
+from dataflow.cli.alone import alone
 from dataflow.cli.problems import EXIT_OK, EXIT_USAGE, Refused, explain
 from dataflow.cli.terminal import Printer, several
 
@@ -65,14 +66,15 @@ def command(flow: str, output: str) -> int:
     from dataflow.loading import is_file, load_file, load_module
 
     where, name = split(flow)
-    if name is None:
-        module = load_file(where) if is_file(where) else load_module(where)
-        flows = list({id(one): one for one in flows_in(module).values()}.values())
-    else:
-        flows = [load(flow)]
-    if not flows:
-        raise Refused(f"{where} has no flow", "mark a function with @flow.")
-    verdicts = [*map(_verdict, flows)]
+    with alone():
+        if name is None:
+            module = load_file(where) if is_file(where) else load_module(where)
+            flows = list({id(one): one for one in flows_in(module).values()}.values())
+        else:
+            flows = [load(flow)]
+        if not flows:
+            raise Refused(f"{where} has no flow", "mark a function with @flow.")
+        verdicts = [*map(_verdict, flows)]
     if output == "json":
         data.emit({"flows": [_data(one) for one in verdicts]})
     elif output == "jsonl":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
 
+from dataflow.cli.alone import stdout
 from dataflow.owners import driven_since, driver_of
 from dataflow.states import FAILURE, FINAL, SUCCESSFUL
 from dataflow_storage.rows import AttemptRow, LogRow, NodeRow, RunRow, TaskRunRow
@@ -50,13 +50,13 @@ def emit_lines(rows: Iterable[Mapping[str, object]]) -> None:
 def emit_names(names: Iterable[str]) -> None:
     """Print names, one a line and each once."""
     for name in dict.fromkeys(names):
-        sys.stdout.write(f"{name}\n")
+        stdout().write(f"{name}\n")
 
 
 def print_json(data: object, indent: int | None = None) -> None:
     """Write JSON on standard output."""
-    sys.stdout.write(json.dumps(data, indent=indent, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    stdout().write(json.dumps(data, indent=indent, ensure_ascii=False, default=str) + "\n")
+    stdout().flush()
 
 
 def moment(seconds: float | None) -> str | None:

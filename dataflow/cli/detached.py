@@ -12,8 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-import click
-
+from dataflow.cli import data
 from dataflow.cli.problems import EXIT_FAILED, Refused
 
 TELLS = "DATAFLOW_TELLS_ID"  # in the other process's environment: the pipe
@@ -59,7 +58,7 @@ def detach(
         run = told.read()
         if run:
             process.returncode = 0  # nobody here waits for it
-            click.echo(run)
+            data.emit_names([run])
             return 0
         code = process.wait()
         said.seek(0)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ import click
 
 from dataflow import orders, states
 from dataflow.cli import data, problems
+from dataflow.cli.alone import alone
 from dataflow.cli.background import recover_others
 from dataflow.cli.detached import tell_id
 from dataflow.cli.ending import Stopped, conclude, last_line
@@ -94,7 +95,8 @@ def showing_options(function: Callable[..., int]) -> Callable[..., int]:
         **named: object,
     ) -> int:
         showing = Showing(output=output, timeout=timeout, quiet=quiet, verbose=verbose, full=full_traceback, bell=bell)
-        return function(**named, showing=showing)
+        with alone() if output != "table" else nullcontext():
+            return function(**named, showing=showing)
 
     return verb
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dataflow.catalog import load
+from dataflow.cli.alone import alone
 from dataflow.cli.building import build
 from dataflow.cli.parameters import fitted, parse
 from dataflow.cli.problems import Refused
@@ -42,8 +43,9 @@ def command(flow: str, params: tuple[str, ...], output: str | None, out: str | N
             output = "text" if out is None else format_of(out)
         except ValueError as error:
             raise Refused(f"what --out {out} should hold is not clear from its name", "say it with -o svg") from error
-    found = load(flow)
-    graph = build(found, fitted(found, given))
+    with alone():
+        found = load(flow)
+        graph = build(found, fitted(found, given))
     ascii_only = out is None and not has_unicode(sys.stdout)
     text = draw(graph, output, limit=None if everything else MOST, ascii_only=ascii_only)
     if out is None:

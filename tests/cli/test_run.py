@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -114,6 +115,39 @@ def test_json_is_the_finished_run_and_nothing_else(cli: Call) -> None:
     problems = said.data["problems"]
     assert isinstance(problems, list)
     assert (problems[0]["task"], problems[0]["indexes"], problems[0]["attempts"]) == ("transform", [2], 2)
+
+
+LOUD = """import os
+from dataflow import flow, task
+
+print("imported")
+
+
+@task
+def say():
+    print("from print")
+    os.system("echo from a program")
+    return 1
+
+
+@flow
+def loud():
+    return say()
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["run loud.py -o json", "run loud.py -o jsonl --executor sync", "check loud.py -o json", "graph loud.py -o json"],
+)
+def test_what_the_users_code_prints_is_no_part_of_the_data(
+    begin: Callable[..., subprocess.Popen[str]], folder: Path, line: str
+) -> None:
+    (folder / "loud.py").write_text(LOUD)
+    out, err = begin(*line.split()).communicate(timeout=60)
+    assert all(json.loads(one)["schema"] == 1 for one in (out.splitlines() if "jsonl" in line else [out]))
+    assert "imported" in err
+    assert ("from print" in err) == ("from a program" in err) == ("run" in line)
 
 
 def test_jsonl_streams_every_change_of_state(cli: Call) -> None:
