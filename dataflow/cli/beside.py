@@ -13,12 +13,11 @@ from dataflow_storage import StoreUnavailable
 
 if TYPE_CHECKING:
     from dataflow.cli.live import LiveView
-    from dataflow.cli.progress import Progress
 
 
 @contextmanager
 def shown_beside(
-    start: Callable[[Run], None], progress: Progress, view: LiveView | None, every: float
+    start: Callable[[Run], None], look: Callable[[Run], None], view: LiveView | None, every: float
 ) -> Iterator[None]:
     """Within it, a run that is driven in this thread is shown while it goes.
 
@@ -26,8 +25,8 @@ def shown_beside(
     ----------
     start : callable
         Is given the run once it is there.
-    progress : Progress
-        What is asked to tell how it goes.
+    look : callable
+        Is given the run, again and again, to tell how it goes.
     view : LiveView or None
         Gives way to a task that leaves a line unfinished: a debugger, a question or a bar of its own has the terminal
         then.
@@ -41,7 +40,8 @@ def shown_beside(
         inner = beside.set(nullcontext)  # runs that its tasks start are not shown
         start(run)
         over = threading.Event()
-        looking = threading.Thread(target=_look, args=(progress, view, every, over), name="dataflow-look", daemon=True)
+        args = run, look, view, every, over
+        looking = threading.Thread(target=_look, args=args, name="dataflow-look", daemon=True)
         looking.start()
         try:
             yield
@@ -57,7 +57,7 @@ def shown_beside(
         beside.reset(token)
 
 
-def _look(progress: Progress, view: LiveView | None, every: float, over: threading.Event) -> None:
+def _look(run: Run, look: Callable[[Run], None], view: LiveView | None, every: float, over: threading.Event) -> None:
     before = ""
     while not over.wait(every):
         unfinished = view.unfinished if view is not None else ""
@@ -65,4 +65,4 @@ def _look(progress: Progress, view: LiveView | None, every: float, over: threadi
             view.withdraw()
         before = unfinished
         with suppress(StoreUnavailable):  # the next look tells what this one could not
-            progress.poll()
+            look(run)

@@ -124,6 +124,7 @@ def drive(
     int
         The exit code.
     """
+    from dataflow import control
     from dataflow.cli.beside import shown_beside
     from dataflow.cli.events import event_data
     from dataflow.cli.progress import Progress
@@ -145,7 +146,15 @@ def drive(
                 tell_id(run.id)
                 progress.start(run, note)
 
-        with _in_time(showing.timeout, pressed, printer), shown_beside(start, progress, view, POLL):
+        def look(run: Run) -> None:
+            progress.poll()
+            if pressed.count > pressed.acted:  # before there was a run that could hear it
+                pressed.acted = pressed.count
+                control.cancel(run, now=False, by=interrupt.taken())
+            if not pressed.heard and not pressed.timed_out:
+                pressed.heard = _tell_order(run, printer)
+
+        with _in_time(showing.timeout, pressed, printer), shown_beside(start, look, view, POLL):
             run = begin()
         start(run)
         if not look_only:
@@ -189,9 +198,13 @@ def _viewed(showing: Showing) -> Iterator[LiveView | None]:
 
 
 class _Pressed:
-    """How often somebody wanted this process to stop, and whether by SIGTERM, or because its time was over."""
+    """How often somebody wanted this process to stop, and whether by SIGTERM, or because its time was over.
 
-    count = 0
+    `acted`: how many of these an inline run was told of here; `heard`: that it was told to stop has been printed.
+    """
+
+    count = acted = 0
+    heard = False
     terminated = False
     timed_out = False
 
@@ -283,6 +296,9 @@ def _tell_order(run: Run, printer: Printer) -> bool:
     if order is None:
         return False
     what = "pausing" if order.what == orders.PAUSE else "cancelling"
+    if order.by == "Ctrl-C":  # of an inline executor, which takes it itself
+        printer.line(f"\n{what}, 1 task finishing (Ctrl-C again to stop now)")
+        return True
     printer.line(f"{what}: {order.by} asks for it{f': {clean(order.note)}' if order.note else ''}")
     return True
 

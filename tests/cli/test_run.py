@@ -188,12 +188,16 @@ def test_a_paused_run_has_its_own_code(cli: Call) -> None:
     assert told(said.err)[-1] == "run paused"
 
 
-@pytest.mark.parametrize("executor", ["threads", "sync"])
-def test_timeout_cancels(cli: Call, folder: Path, executor: str) -> None:
-    said = cli("run", "flows.py:slow", "-p", "seconds=2", "-p", "n=40", "--timeout", "0.5", "--executor", executor)
+@pytest.mark.parametrize(
+    ("executor", "timeout", "shown"),
+    [("threads", "0.5", "0.5s"), ("sync", "0.5", "0.5s"), ("sync", "0.001", "1ms")],
+    ids=["threads", "sync", "sync, before the run is there"],
+)
+def test_timeout_cancels(cli: Call, folder: Path, executor: str, timeout: str, shown: str) -> None:
+    said = cli("run", "flows.py:slow", "-p", "seconds=2", "-p", "n=40", "--timeout", timeout, "--executor", executor)
     assert said.code == 124
     state = dataflow.get_run("@last").state
-    assert (state.type, state.message) == ("Cancelled", "cancelled by --timeout 0.5s")
+    assert (state.type, state.message) == ("Cancelled", f"cancelled by --timeout {shown}")
     assert len((folder / "ledger.txt").read_text().splitlines()) < 40
 
 
