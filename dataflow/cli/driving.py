@@ -124,7 +124,6 @@ def drive(
     int
         The exit code.
     """
-    from dataflow import control
     from dataflow.cli.beside import shown_beside
     from dataflow.cli.events import event_data
     from dataflow.cli.progress import Progress
@@ -146,14 +145,7 @@ def drive(
                 tell_id(run.id)
                 progress.start(run, note)
 
-        def look(run: Run) -> None:
-            progress.poll()
-            if pressed.count > pressed.acted:  # before there was a run that could hear it
-                pressed.acted = pressed.count
-                control.cancel(run, now=False, by=interrupt.taken())
-            if not pressed.heard and not pressed.timed_out:
-                pressed.heard = _tell_order(run, printer)
-
+        look = functools.partial(_look, progress=progress, pressed=pressed, printer=printer)
         with _in_time(showing.timeout, pressed, printer), shown_beside(start, look, view, POLL):
             run = begin()
         start(run)
@@ -255,6 +247,18 @@ def _in_time(timeout: float | None, pressed: _Pressed, printer: Printer) -> Iter
         yield
     finally:
         timer.cancel()
+
+
+def _look(run: Run, progress: Progress, pressed: _Pressed, printer: Printer) -> None:
+    """Tell how a run goes that is driven by the thread that waits for it; this is another one."""
+    from dataflow import control
+
+    progress.poll()
+    if pressed.count > pressed.acted:  # that was before there was a run that could hear it
+        pressed.acted = pressed.count
+        control.cancel(run, now=False, by=interrupt.taken())
+    if not pressed.heard and not pressed.timed_out:
+        pressed.heard = _tell_order(run, printer)
 
 
 def _drive(run: Run, progress: Progress, pressed: _Pressed, printer: Printer, timeout: float | None) -> Stopped:
