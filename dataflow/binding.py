@@ -28,6 +28,12 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str,
             value = outcome.value = store.get(outcome.reference)
         return value
 
+    def load_many(outcomes: list[Outcome]) -> None:
+        """Read together what lies together."""
+        absent = [one for one in outcomes if one.value is ABSENT and has_value(one) and one.reference is not None]
+        for one, value in zip(absent, store.get_many([one.reference for one in absent if one.reference]), strict=True):
+            one.value = value
+
     leave_out = unit.definition.policy.skip_on_upstream_skip
 
     def filled(marker: Slot | Secret) -> object:
@@ -35,7 +41,9 @@ def bind(session: Session, unit: Unit) -> tuple[tuple[object, ...], Mapping[str,
             return marker.get()
         upstream = unit.upstream[marker.place]
         if isinstance(upstream, list):
-            return [value_of(child) for child in upstream if not (leave_out and child.type == SKIPPED)]
+            children = [child for child in upstream if not (leave_out and child.type == SKIPPED)]
+            load_many(children)
+            return [value_of(child) for child in children]
         return value_of(upstream)
 
     def bound(value: object) -> object:

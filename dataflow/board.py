@@ -33,6 +33,7 @@ from dataflow.works import (
     follows,
     group_of,
     item_of,
+    more,
     nodes_of,
 )
 
@@ -215,7 +216,7 @@ class Board:
         for item, index in group.item_waits:
             if item.status != DONE and index < width:
                 group.waits[index] = group.waits.get(index, 0) + 1
-                item.pointers.append((group, index))
+                item.pointers = more(item.pointers, (group, index))
         for part in reversed(group.parts) if self.memory.is_of_something else ():
             for index in range(width):
                 self._recall_child(group, part, index)
@@ -226,12 +227,12 @@ class Board:
         self.settle(group)
 
     def hold(self, item: Item, key: str) -> None:
-        item.keys.append(key)
+        item.keys = more(item.keys, key)
         self.holds[key] += 1
         self.live.add(key)
 
     def drop(self, item: Item) -> None:
-        keys, item.keys = item.keys, []
+        keys, item.keys = item.keys, ()
         self._let_go(keys)
 
     def _let_go(self, keys: Iterable[str]) -> None:
@@ -297,7 +298,7 @@ class Board:
             if one.status == DONE:
                 continue
             one.known = end
-            owners, one.stands_for = one.stands_for, []
+            owners, one.stands_for = one.stands_for, ()
             work += [(owner, end) for owner in owners if self.end_owner(owner, end) and isinstance(owner, Single)]
             self.close(one)
 
@@ -341,9 +342,9 @@ class Board:
                 self.drop(upstream)
         if item.open_consumers == 0 and not self.must_stay(item):
             self.drop(item)
-        elif isinstance(item, Group) and item.measure_key in item.keys:  # what it walked, nobody else does
-            item.keys.remove(item.measure_key)
-            self._let_go([item.measure_key])
+        elif isinstance(item, Group):  # what it walked, nobody else does
+            self._let_go([key for key in item.keys if key == item.measure_key])
+            item.keys = [key for key in item.keys if key != item.measure_key]
 
     def must_stay(self, item: Item) -> bool:
         """An output that is not stored is fetched at the end."""

@@ -170,6 +170,10 @@ class Call:
             fields.pop()
         return Call, tuple(fields)
 
+    def __dask_tokenize__(self) -> object:
+        # A name says it all; Dask would hash every field of every call of a graph, which takes longer than to run them.
+        return self.run, self.path, self.kind, self.attempt
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleCall:
@@ -188,6 +192,9 @@ class BundleCall:
     run: str
     key: str
     calls: Sequence[Call]
+
+    def __dask_tokenize__(self) -> object:
+        return self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +278,9 @@ class BatchCall:
     pointed: bool = False
     resumed: Mapping[tuple[int, int], Answers] | None = None
     again: bool = False
+
+    def __dask_tokenize__(self) -> object:
+        return self.key
 
 
 @dataclass(slots=True)

@@ -63,10 +63,8 @@ class Driver:
         self._thread = 0
         self._unpacked: dict[str, Definition] = {}
         self._pruner: prune.Pruner | None = None
-        self._beginnings = 0
+        self._beginnings = self._ended = self.fragments = 0
         self._gave_in = False
-        self._ended = 0
-        self.fragments = 0
         self.book = Book(assignment, self._control, self._hear)
 
     # Orders -----------------------------------------------------------------------------------------------------------
@@ -416,4 +414,5 @@ class Driver:
             self.error = self.error or error
         finally:
             session.forget(self._tokens)
+            self.__dict__.pop("_plan", None)  # whoever keeps the run should not keep what it was made of
             self.finished.set()

@@ -9,7 +9,7 @@ from typing import TypeVar
 from dataflow.definition import Definition
 from dataflow.errors import CycleError, TargetError
 from dataflow.node import Node, Whole
-from dataflow.structure import find, replace
+from dataflow.structure import LEAVES, find, replace
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ Record = tuple[str, Definition, tuple[object, ...], dict[str, object], list[int]
 
 
 def _swap(value: object, kind: type[T], new: Callable[[T], object]) -> object:
+    if type(value) in LEAVES:
+        return value
     if isinstance(value, Whole):
         inner = replace(value.value, kind, new)
         return value if inner is value.value else type(value)(inner, value.name)

@@ -18,6 +18,9 @@ class OutputRef:
     path: str
     mapped: bool
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return OutputRef, (self.path, self.mapped)
+
 
 def stored_graph(graph: Graph) -> bytes | None:
     """The graph pickled, so that the run can be taken up by another process; None where it cannot be."""

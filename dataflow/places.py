@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -41,9 +42,17 @@ def open_results(url: str) -> ResultStore:
 
 def open_runs(url: str | None = None) -> RunStore:
     """The record of runs at a URL, or as configured."""
-    from dataflow_storage import RunStore
-
     url = url or settings.runs_url()
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
+        if not Path(url).exists():  # somebody has deleted it: a new one is wanted, not a complaint
+            _latest.cache_clear()
+    return _latest(url)
+
+
+@lru_cache(maxsize=1)
+def _latest(url: str) -> RunStore:
+    """The store that was used last stays open: runs follow each other, and opening takes longer than a small run."""
+    from dataflow_storage import RunStore
+
     return RunStore(url)

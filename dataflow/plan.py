@@ -29,7 +29,7 @@ from dataflow.sending import Flight, Sender
 from dataflow.signals import Answers
 from dataflow.strikes import Strikes
 from dataflow.wiring import return_node
-from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, item_of
+from dataflow.works import DONE, FLYING, HELD, WAITING, Group, Item, Known, Memory, Owner, Single, item_of, more
 
 NOTHING = Memory()
 
@@ -299,7 +299,7 @@ class Plan:
         assert isinstance(last, Single)
         last.is_leaf = False
         if last.known is None:
-            last.stands_for.append(owner)
+            last.stands_for = more(last.stands_for, owner)
         else:
             self._end(owner, last.known)
 

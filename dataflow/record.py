@@ -7,7 +7,8 @@ All that is told comes from the record and the result store, so a Run in the pro
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from dataflow.owners import driven_since
 from dataflow.places import open_results
 from dataflow.report import report
 from dataflow.states import State
-from dataflow.structure import replace
+from dataflow.structure import find, replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
 from dataflow_storage.rows import NodeRow, RunRow, TaskRunRow, TransitionRow
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dataflow_storage import ResultStore, RunStore
 
 MOST_FAILED = 1000
+PATHS_AT_ONCE = 1000  # in one question to the record
 
 
 class Record:
@@ -201,19 +203,33 @@ class Record:
             outputs = by_path(self._graph.outputs)
         else:
             raise NotFinished(f"run {self.name}", "Success, but what its flow returned could not be stored")
-        return replace(outputs, OutputRef, self._output)
+        values = self._outputs(set(find(outputs, OutputRef)))
+        return replace(outputs, OutputRef, values.__getitem__)
 
-    def _output(self, wanted: OutputRef) -> object:
-        rows = self._store.task_runs(self.id, path=wanted.path)
-        if wanted.mapped and any(row.idx != NO_INDEX for row in rows):
-            rows = [row for row in rows if row.idx != NO_INDEX]
-        if not wanted.mapped or (rows and rows[0].idx == NO_INDEX):
-            if rows and rows[0].state == states.SKIPPED:
-                return Missing(TaskRun(self._records, rows[0]).state)
-            return self._records.value(rows[0])
-        return [
-            self._records.value(row) for row in sorted(rows, key=lambda row: row.idx) if row.state != states.SKIPPED
-        ]
+    def _outputs(self, wanted: Collection[OutputRef]) -> dict[OutputRef, object]:
+        """The values of nodes; one that was skipped has none, and a mapped one those that its children have."""
+        rows: dict[str, list[TaskRunRow]] = {}
+        paths = [ref.path for ref in wanted]
+        for first in range(0, len(paths), PATHS_AT_ONCE):
+            for row in self._store.task_runs(self.id, path=paths[first : first + PATHS_AT_ONCE]):
+                rows.setdefault(row.path, []).append(row)
+        values: dict[OutputRef, object] = {}
+        single, read = set[OutputRef](), dict[OutputRef, list[TaskRunRow]]()
+        for ref in wanted:
+            own = rows.get(ref.path, [])
+            children = [row for row in own if row.idx != NO_INDEX] if ref.mapped else []
+            if children or (ref.mapped and not own):
+                read[ref] = [row for row in children if row.state != states.SKIPPED]
+            elif own[0].state == states.SKIPPED:
+                values[ref] = Missing(TaskRun(self._records, own[0]).state)
+            else:
+                single.add(ref)
+                read[ref] = own
+        found = iter(self._records.of([row for each in read.values() for row in each]))
+        for ref, each in read.items():
+            its = list(islice(found, len(each)))
+            values[ref] = its[0] if ref in single else its
+        return values
 
     @property
     def _records(self) -> Records:

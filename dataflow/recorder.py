@@ -55,11 +55,19 @@ class Recorder:
 
     def add_nodes(self, nodes: Sequence[Node], start: int) -> None:
         """Nodes joined the graph."""
+        told_of: dict[int, Row] = {}  # by definition
         for position, node in enumerate(nodes, start):
             if node.path in self._written:
                 continue
             self._written.add(node.path)
             self.size += 1
+            details = told_of.get(id(node.definition))
+            if details is None:
+                details = told_of[id(node.definition)] = {
+                    "tags": list(node.definition.tags),
+                    "builds": node.definition.builds,
+                    "reuse": "target" if node.policy.target else "cache" if node.policy.cache else "",
+                }
             self._nodes.append(
                 {
                     "path": node.path,
@@ -68,11 +76,7 @@ class Recorder:
                     "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
                     "width": self._widths.get(node.path) if node.width is None else node.width,
                     "upstream": [up.path for up in node.upstream],
-                    "details": {
-                        "tags": list(node.definition.tags),
-                        "builds": node.definition.builds,
-                        "reuse": "target" if node.policy.target else "cache" if node.policy.cache else "",
-                    },
+                    "details": details,
                 }
             )
             # What was found committed is told, and counted, before the subflow that it is in has joined again.

@@ -49,6 +49,16 @@ class Records:
 
     def value(self, row: TaskRunRow) -> object:
         """The value of a task run; see `TaskRun.result`."""
+        return self.of([row])[0]
+
+    def of(self, rows: Sequence[TaskRunRow]) -> list[object]:
+        """The values of task runs, in their order; those that are stored together are read together."""
+        stored = {n: at for n, row in enumerate(rows) if (at := self._stored_at(row)) is not None}
+        read = dict(zip(stored, self.results.get_many(list(stored.values())), strict=True)) if stored else {}
+        return [read[n] if n in read else self.values[row.path, row.idx] for n, row in enumerate(rows)]
+
+    def _stored_at(self, row: TaskRunRow) -> Reference | None:
+        """Where a task run's value is stored; None: it is at hand."""
         who = label(row.path, row.idx)
         if row.state not in states.FINAL:
             raise NotFinished(who, row.state)
@@ -57,10 +67,10 @@ class Records:
             state = State(type=row.state, message=row.message)
             raise TaskFailed(who, state, str(details.get("text") or row.message or row.state))
         if (row.path, row.idx) in self.values:
-            return self.values[row.path, row.idx]
+            return None
         if row.reference is None:
             raise TaskFailed(who, State(type=row.state), "its value was not stored (persist=False)")
-        return self.results.get(Reference.from_dict(row.reference))
+        return Reference.from_dict(row.reference)
 
     def task_run(self, path: str, index: int) -> TaskRun:
         """One task run; Pending where nothing is on record of it."""
@@ -200,7 +210,7 @@ class TaskRuns(Sequence[TaskRun]):
 
     def result(self) -> list[object]:
         """The children's values, those that were skipped left out."""
-        return [child.result() for child in self if child.state.type != states.SKIPPED]
+        return self._records.of([child._row for child in self if child.state.type != states.SKIPPED])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         rows = self._records.runs.task_runs(self._records.run_id, path=self.path)

@@ -8,7 +8,7 @@ from dataflow.definition import Definition, Policy
 from dataflow.encode import wanted_by
 from dataflow.graph import Graph
 from dataflow.node import Flat, Node
-from dataflow.works import DONE, Group, Item, Part, Single, is_each, may_join, pointers
+from dataflow.works import DONE, Group, Item, Part, Single, is_each, may_join, more, pointers
 
 
 def wire(nodes: Sequence[Node], items: dict[Node, Item], parts: dict[Node, Part], start: int) -> list[Item]:
@@ -71,8 +71,8 @@ def _connect(item: Item, upstream: Sequence[Node], items: Mapping[Node, Item], p
     for node in upstream:
         _follow(node, items, parts)
     for up in dict.fromkeys(items[node] for node in upstream):
-        item.upstream.append(up)
-        up.consumers.append(item)
+        item.upstream = more(item.upstream, up)
+        up.consumers = more(up.consumers, item)
         up.open_consumers += 1
         if up.status != DONE:
             item.blockers += 1
@@ -104,7 +104,8 @@ def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node
                 raise AssertionError(f"{part.node.path}: a column that is neither a list nor a node")
     for index, node in pointers(group):
         group.item_waits.append((items[node], index))
-        items[node].pointed_by.add(group)
+        if group not in items[node].pointed_by[-1:]:
+            items[node].pointed_by = more(items[node].pointed_by, group)
         _lend(node, group, items, parts)
     _connect(group, whole, items, parts)
 
@@ -112,9 +113,9 @@ def _connect_group(group: Group, items: Mapping[Node, Item], parts: Mapping[Node
 def _lend(node: Node, group: Group, items: Mapping[Node, Item], parts: Mapping[Node, Part]) -> None:
     """A group needs a node's value for some of its indices."""
     _follow(node, items, parts)
-    items[node].borrowers.append(group)
+    items[node].borrowers = more(items[node].borrowers, group)
     items[node].open_consumers += 1
-    group.upstream.append(items[node])
+    group.upstream = more(group.upstream, items[node])
 
 
 def _as_they_are(outputs: object) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dataflow import states
 from dataflow.node import Flat, Node, Walk, Whole
@@ -19,8 +20,23 @@ from dataflow.structure import LEAVES, find
 from dataflow_storage import Reference
 from dataflow_storage.references import References
 
+T = TypeVar("T")
 Who = tuple[str, int]
+Many = list[T] | tuple[()]  # extended by `more`
 WAITING, FLYING, HELD, DONE = range(4)  # of an item, and of one index of a group
+
+
+def more(many: Many[T], one: T) -> list[T]:
+    """A list with one more: the same list from the first on.
+
+    >>> names = more((), "a")
+    >>> more(names, "b") is names, names
+    (True, ['a', 'b'])
+    """
+    if isinstance(many, tuple):
+        return [one]
+    many.append(one)
+    return many
 
 
 class Known:
@@ -128,15 +144,16 @@ class Item:
         self.status = WAITING
         self.blockers = 0
         self.joined = 0
-        self.consumers: list[Item] = []
-        self.upstream: list[Item] = []  # what the blockers count
-        self.pointers: list[tuple[Group, int]] = []  # indices of groups that wait for this item
+        # Most items have none of these; a list of nothing for each would cost more than the item.
+        self.consumers: Many[Item] = ()
+        self.upstream: Many[Item] = ()  # what the blockers count
+        self.pointers: Many[tuple[Group, int]] = ()  # indices of groups that wait for this item
         self.counted = False  # its consumers count it in `joined`
         self.open_consumers = 0
-        self.keys: list[str] = []  # kept on the executor until the last consumer is done
+        self.keys: Many[str] = ()  # kept on the executor until the last consumer is done
         self.returned = False
-        self.borrowers: list[Group] = []  # groups of which some indices need it
-        self.pointed_by: set[Group] = set()  # those among them with an item that has its value in it
+        self.borrowers: Many[Group] = ()  # groups of which some indices need it
+        self.pointed_by: Many[Group] = ()  # those among them with an item that has its value in it
         self.is_leaf = True  # nothing follows it
         self.is_end = False  # a deferred subflow that is not done ends as it does
         self.key: str | None = None
@@ -164,7 +181,7 @@ class Single(Item):
         self.suspect = False  # it may have killed its worker, and goes alone
         self.resumed = False
         self.answers: Answers = ()
-        self.stands_for: list[Single | tuple[Group, int]] = []
+        self.stands_for: Many[Single | tuple[Group, int]] = ()
 
     def __repr__(self) -> str:
         return f"Single({self.node.path}: {self.known or ('waiting', 'flying', 'held', 'done')[self.status]})"

@@ -239,7 +239,7 @@ def _by_bucket(found: bucket.Found, save_as: str | None, force: bool, output: st
         elif output == "name":
             data.emit_names(reference.url for reference in labels.values())
         else:
-            values = [found.store.get(reference) for reference in labels.values()]
+            values = found.store.get_many(list(labels.values()))
             who = {"run": found.run, "task": found.path, "index": found.index}
             _print(values if is_several else values[0], who, output)
     return 0

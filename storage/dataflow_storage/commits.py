@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dataflow_storage.errors import StoreUnavailable
@@ -12,9 +13,10 @@ from dataflow_storage.hashing import Buffer
 from dataflow_storage.objects import Entry, Header, Invalid, check, check_table, find_entry, read_header
 from dataflow_storage.signing import Signer
 
-__all__ = ["Found", "commit", "ends_at", "look", "read", "read_item", "read_value"]
+__all__ = ["Found", "commit", "ends_at", "look", "read", "read_items", "read_value"]
 
 _HEAD = 1 << 16  # bytes; one read of a batch's start brings its header and the table of 1,000 entries
+_WINDOW = 1 << 23  # bytes of a batch that are read at once: one request to a bucket
 _TRIES = 10
 
 Report = Callable[[str, Invalid], None]
@@ -151,8 +153,8 @@ def read_value(files: Files, url: str, signer: Signer | None = None) -> Found:
     return Found(what=header, stored=memoryview(raw)[header.start :], loader=header.loader)
 
 
-def read_item(files: Files, url: str, item: int, signer: Signer | None = None) -> Found:
-    """Read one entry of a batch, and little else.
+def read_items(files: Files, url: str, items: Sequence[int], signer: Signer | None = None) -> Iterator[Found]:
+    """Read entries of a batch, in the order asked for; those that lie together are read together, and little else is.
 
     Raises
     ------
@@ -162,12 +164,26 @@ def read_item(files: Files, url: str, item: int, signer: Signer | None = None) -
         There is nothing.
     """
     head, header, table = _start(files, url, signer)
+    wanted = [_wanted(header, table, item) for item in items]
+    window, begin = memoryview(head), 0
+    for number, entry in enumerate(wanted):
+        first = header.start + entry.offset
+        if not begin <= first <= first + entry.stored <= begin + len(window):
+            last = first + entry.stored
+            for after in itertools.islice(wanted, number + 1, None):
+                end = header.start + after.offset + after.stored
+                if header.start + after.offset != last or end - first > _WINDOW:
+                    break
+                last = end
+            window, begin = memoryview(files.read(url, first, last)), first
+        yield Found(what=entry, stored=window[first - begin : first - begin + entry.stored], loader=header.loader)
+
+
+def _wanted(header: Header, table: bytes, item: int) -> Entry:
     entry = find_entry(header, table, item)
     if entry is None:
         raise Invalid(f"it has no entry {item}")
-    first, last = header.start + entry.offset, header.start + entry.offset + entry.stored
-    stored = head[first:last] if last <= len(head) else files.read(url, first, last)
-    return Found(what=entry, stored=memoryview(stored), loader=header.loader)
+    return entry
 
 
 def look(files: Files, url: str, signer: Signer | None = None) -> tuple[Header, bytes]:

@@ -95,12 +95,12 @@ class RunReading:
     def task_runs(
         self,
         run_id: str,
-        path: str | None = None,
+        path: str | Sequence[str] | None = None,
         idx: int | None = None,
         states: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> list[TaskRunRow]:
-        """Task runs in their current states, by path and index."""
+        """Task runs in their current states, by path and index; of one node, of several, or of all."""
         query = _of(TASK_RUNS, run_id, path, idx).order_by(TASK_RUNS.c.path, TASK_RUNS.c.idx).limit(limit)
         return self._read(query if states is None else query.where(TASK_RUNS.c.state.in_(states)), TaskRunRow)
 
@@ -219,7 +219,8 @@ def without_owner(now: float) -> Select[tuple[object, ...]]:
     return query.order_by(RUNS.c.created, RUNS.c.id)
 
 
-def _of(table: Table, run_id: str, path: str | None, idx: int | None) -> Select[tuple[object, ...]]:
+def _of(table: Table, run_id: str, path: str | Sequence[str] | None, idx: int | None) -> Select[tuple[object, ...]]:
     query = select(table).where(table.c.run_id == run_id)
-    query = query if path is None else query.where(table.c.path == path)
+    if path is not None:
+        query = query.where(table.c.path == path if isinstance(path, str) else table.c.path.in_(path))
     return query if idx is None else query.where(table.c.idx == idx)

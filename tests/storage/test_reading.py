@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import random
 import subprocess
 import sys
 import time
@@ -89,6 +90,39 @@ def test_a_batch_is_looked_at_once_and_nothing_is_read_that_is_large() -> None:
     assert all(store.holds_many([each.reference for each in done.values()] + [large] * 3))
     assert len(Counting.reads) <= 6
     assert sum(Counting.reads) <= 4 * (1 << 16)
+
+
+@pytest.mark.parametrize("signing_key", [None, "hush"])
+def test_many_are_read_as_each_one_is(place: Place, signing_key: str | None) -> None:
+    store = place.store(signing_key=signing_key)
+    references = everything(store)
+    batch, _ = store.put_many("more", {item: [item] for item in range(0, 300, 3)})
+    references += [batch[item].reference for item in (297, 0, 3, 3, 6, 150, 0)]
+    random.Random(5).shuffle(references)
+    assert store.get_many(references) == [store.get(each) for each in references]
+    assert store.get_many([]) == []
+
+
+def test_a_batch_is_read_in_few_large_parts_and_only_what_is_asked_for() -> None:
+    store = ResultStore(f"counting://{uuid.uuid4().hex}/results", compression="none")
+    values = {item: bytes([item]) * 1_000_000 for item in range(40)}
+    done, _ = store.put_many("k", values)
+    references = [each.reference for each in done.values()]
+    Counting.reads.clear()
+    assert store.get_many(references) == list(values.values())
+    assert len(Counting.reads) <= 6
+    Counting.reads.clear()
+    assert store.get_many([references[30], references[2], references[31]]) == [values[30], values[2], values[31]]
+    assert sum(Counting.reads) <= 3_100_000
+
+
+def test_one_of_many_that_is_damaged_or_gone_is_told_as_if_alone(store: ResultStore, place: Place) -> None:
+    references = everything(store)
+    with pytest.raises(ResultCorrupt):
+        store.get_many([*references, references[-1]._replace(digest="00" * 32)])
+    store.delete("r/one")
+    with pytest.raises(ResultMissing):
+        store.get_many(references)
 
 
 def test_a_damaged_header_is_reported_and_not_held(
