@@ -7,6 +7,8 @@ the class writes the sentence: what was given, what was wanted, what to do.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,10 @@ from types import TracebackType
 
 class DataflowError(Exception):
     """The base of every error of ours."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the user's frames; those of the framework say nothing of what went wrong."""
+        return _users_frames(self)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -229,9 +235,6 @@ class RunFailed(DataflowError, RuntimeError):
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (getattr(self.run, "name", self.run), str(self))
 
-    def _render_traceback_(self) -> list[str]:
-        return _users_frames(self)
-
 
 class TaskFailed(DataflowError, RuntimeError):
     """The result of a task run was asked for that has none. `.state` says why."""
@@ -240,15 +243,13 @@ class TaskFailed(DataflowError, RuntimeError):
         self.state = state
         super().__init__(f"{label} has no result: {report}")
 
-    def _render_traceback_(self) -> list[str]:
-        return _users_frames(self)
-
 
 def _users_frames(error: BaseException) -> list[str]:
-    """The traceback that a notebook shows: the user's frames; those of the framework say nothing of what went wrong."""
+    """The traceback as IPython formats it, without frames of ours."""
     from IPython import get_ipython
 
-    ours = str(Path(__file__).parent)
+    parts = ("dataflow", "dataflow_executors", "dataflow_storage")
+    ours = tuple(f"{Path(str(sys.modules[name].__file__)).parent}{os.sep}" for name in parts if name in sys.modules)
     frames: list[TracebackType] = []
     at = error.__traceback__
     while at is not None:

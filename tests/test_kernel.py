@@ -166,17 +166,28 @@ def test_a_submitted_run_can_be_shown_without_waiting(cells: Cells) -> None:
     assert "✓ slow  8/8" in text(later[-1])
 
 
-def test_a_failure_shows_the_users_frames_only(cells: Cells) -> None:
-    *shown, error = cells.run("etl.run(n=5)")
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_failure_shows_the_users_frames_only_and_names_their_cell(cells: Cells, executor: str) -> None:
+    *shown, error = cells.run(f"etl.run(n=5, executor={executor!r})")
     told = ANSI.sub("", "\n".join(error["traceback"]))
-    assert "etl.run(n=5)" in told
-    assert 'raise ValueError(f"row {x} has no price")' in told
+    assert "etl.run(n=5" in told
+    line = FLOW[: FLOW.index("raise ValueError")].count("\n")  # a kernel does not count the empty one at the top
+    assert f'Cell In[1], line {line}, in clean\n        raise ValueError(f"row {{x}} has no price")' in told
     assert str(ROOT / "dataflow") not in told
     assert len(told.splitlines()) <= 20
     assert "✕ clean  4/5 · 1 failed" in text(shown[-1])
     assert "clean [3]: failed: ValueError: row 3 has no price" in text(shown[-1])
     (broken,) = cells.run("get_run('@last')['clean'][3].result()")
     assert str(ROOT / "dataflow") not in ANSI.sub("", "\n".join(broken["traceback"]))
+    assert "Cell In[1], line" in broken["evalue"]
+
+
+def test_what_a_flows_body_raises_is_told_in_the_users_frames_only(cells: Cells) -> None:
+    cells.run("@flow\ndef broken():\n    return {}['price']")
+    for call in ("broken()", "broken.run()", "await broken.arun()"):
+        (error,) = cells.run(call)
+        assert error["ename"] == "KeyError"
+        assert str(ROOT / "dataflow") not in ANSI.sub("", "\n".join(error["traceback"]))
 
 
 def test_names_and_indices_complete_by_tab(cells: Cells) -> None:

@@ -1,0 +1,52 @@
+"""Tracebacks of code that was written in a notebook: they name the cell, not the kernel's own file for it."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+_FRAME = re.compile(
+    r'^(?P<margin>[ |]*)File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<code>(?P=margin)  )?', re.M
+)
+
+
+def in_cells(details: Mapping[str, object]) -> Mapping[str, object]:
+    """What an exception said, with the names of cells, and the lines of code that another process could not know.
+
+    Only the process of the notebook knows its cells: elsewhere this changes nothing.
+
+    Parameters
+    ----------
+    details : mapping
+        As `failure.describe` makes them.
+    """
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    if shell is None:
+        return details
+    frames = details.get("frames")
+    named = {name: _named(str(text), shell) for name, text in details.items() if name in ("text", "full")}
+    if isinstance(frames, list):
+        named["frames"] = [{**frame, "file": _cell(frame["file"], shell) or frame["file"]} for frame in frames]
+    return {**details, **named}
+
+
+def _named(text: str, shell: Any) -> str:
+    def name(found: re.Match[str]) -> str:
+        cell = _cell(found["file"], shell)
+        if cell is None:
+            return found[0]
+        code = linecache.getline(found["file"], int(found["line"])).strip()
+        told = found["code"] or (f"{found['margin']}  {code}\n" if code else "")
+        return f"{found['margin']}Cell {cell}, line {found['line']}{found['rest']}\n{told}"
+
+    return _FRAME.sub(name, text)
+
+
+def _cell(file: str, shell: Any) -> str | None:
+    """A cell's name, such as `In[3]`; None for what is a file."""
+    known = shell.compile.format_code_name(file)
+    return None if known is None else str(known[1])
