@@ -28,7 +28,9 @@ def in_cells(details: Mapping[str, object]) -> Mapping[str, object]:
     if shell is None:
         return details
     frames = details.get("frames")
-    named = {name: _named(str(text), shell) for name, text in details.items() if name in ("text", "full")}
+    named: dict[str, object] = {
+        name: _named(str(text), shell) for name, text in details.items() if name in ("text", "full")
+    }
     if isinstance(frames, list):
         named["frames"] = [{**frame, "file": _cell(frame["file"], shell) or frame["file"]} for frame in frames]
     return {**details, **named}

@@ -74,7 +74,7 @@ class Driven(Record):
         WaitsForItself
             In a hook or a task of this run: it goes on only when that returns.
         """
-        return self._wait(timeout)
+        return self._wait(timeout, live.tick_views)
 
     def _watch(self) -> Self:
         """Wait, and show in a notebook how it goes."""

@@ -147,7 +147,7 @@ def test_the_interrupt_button_cancels_cleanly(cells: Cells) -> None:
 @pytest.mark.parametrize("code", ["await long.arun(n=10_000)", "run = long.submit(n=10_000)\nawait run"])
 def test_the_interrupt_button_cancels_what_is_awaited(cells: Cells, code: str) -> None:
     shown = cells.run(code, when_running(cells))
-    assert shown[-1]["ename"] == "CancelledError"
+    assert [message["ename"] for message in shown if message["kind"] == "error"] == ["CancelledError"]
     told = cells.run("print(get_run('@last').wait().state.type)")
     assert [message["text"] for message in told if message["kind"] == "stream"] == ["Cancelled\n"]
 
@@ -159,11 +159,20 @@ def test_a_run_can_be_awaited(cells: Cells) -> None:
 
 
 def test_a_submitted_run_can_be_shown_without_waiting(cells: Cells) -> None:
-    (begun,) = cells.run("run = long.submit(n=8)\nrun.progress()")
+    begun = cells.run("run = long.submit(n=8)\nrun.progress()")[0]
     # The kernel's own loop draws it, also while other cells run.
-    shown = cells.run("import asyncio\nfrom dataflow import live\n_ = await asyncio.gather(*live._following)")
+    shown = cells.run("import asyncio\nfrom dataflow import live\n_ = await asyncio.gather(*live._views.values())")
     later = [m for m in shown if m["transient"]["display_id"] == begun["transient"]["display_id"]]
     assert "✓ slow  8/8" in text(later[-1])
+
+
+@pytest.mark.parametrize("cell", ["run.wait();", "_ = list(iter(lambda: run.state.is_final, True))"])
+def test_a_cell_that_blocks_leaves_the_last_picture_of_a_run_that_was_shown_before_it(cells: Cells, cell: str) -> None:
+    begun = cells.run("run = long.submit(n=8)\nrun.progress()")[0]
+    last = cells.run(cell)[-1]  # of this cell: nbclient leaves out what comes after it
+    assert last["transient"]["display_id"] == begun["transient"]["display_id"]
+    assert "✓ slow  8/8" in text(last)
+    assert cells.run("1")[0]["kind"] == "execute_result"  # it is shown no more
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
