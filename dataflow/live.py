@@ -192,7 +192,7 @@ def _nothing() -> None:
     pass
 
 
-# Views that keep themselves up to date. The kernel's loop draws them; while a cell blocks that loop, whoever waits for a
+# Views that keep themselves up to date. The kernel's loop draws them; while a cell blocks that loop, who waits for a
 # run does. They are drawn once more when a cell ends: what runs a notebook without a browser takes what is of its cell.
 _views: dict[View, asyncio.Task[None]] = {}
 
