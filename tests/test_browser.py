@@ -54,11 +54,13 @@ def lab(folder: Path) -> Server:
     command = [
         sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
-        "--LabApp.news_url=None",
     ]  # fmt: skip
     own = {
         name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
     }
+    settings = Path(own["JUPYTER_CONFIG_DIR"], "lab/user-settings/@jupyterlab/apputils-extension")
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     path = os.pathsep.join(str(ROOT / part) for part in (".", "executors", "storage"))
     environment = {**own, "IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": path}
     server = Server("http", port, command, folder, {"token": token}, environment)
@@ -103,9 +105,10 @@ def test_a_notebook_shows_pictures_though_not_trusted_goes_live_and_is_interrupt
     assert graph.locator("#stripped").count() == 0  # so it is not trusted
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth > 100 && image.clientHeight > 40)")
 
-    graph.locator(".jp-InputArea-editor").click()
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.press("Shift+Enter")
+    run_next = page.locator("[data-command='notebook:run-cell-and-select-next']")
+    run_next.click()
+    expect(graph.locator(".jp-InputPrompt")).to_have_text("[1]:")
+    run_next.click()
     view = blocking.locator(".jp-OutputArea-output").first
     expect(view).to_contain_text(re.compile(r"· [1-9]\d* % ·"))
     begun = view.inner_text().splitlines()[0]
@@ -115,6 +118,6 @@ def test_a_notebook_shows_pictures_though_not_trusted_goes_live_and_is_interrupt
     expect(view).to_contain_text("cancelled by the interrupt button")
     expect(blocking).to_contain_text("RunFailed")
 
-    page.keyboard.press("Shift+Enter")
+    run_next.click()
     expect(submitted).to_contain_text("20/20")  # when the cell itself has ended
     assert submitted.locator(".jp-OutputArea-output").count() == 1
