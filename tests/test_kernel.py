@@ -221,3 +221,11 @@ def test_a_flow_a_task_run_and_log_lines_show_themselves(cells: Cells) -> None:
 
 def test_the_picture_can_be_switched_off(cells: Cells) -> None:
     assert cells.run("import dask\nwith dask.config.set({'dataflow.notebook.progress': False}): etl.run(n=2)") == []
+
+
+def test_the_command_line_is_a_magic(cells: Cells) -> None:
+    shown = cells.run("%load_ext dataflow\netl.run(n=2)\n%dataflow show @last/clean -o json")
+    assert '"clean"' in "".join(message["text"] for message in shown if message["kind"] == "stream")
+    told = cells.run("%dataflow lss")
+    assert "did you mean 'dataflow ls'?" in "".join(message["text"] for message in told if message["kind"] == "stream")
+    assert cells.run("%dataflow show '@last'")  # quoted as in a shell
