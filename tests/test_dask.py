@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dask.base import annotate, compute, is_dask_collection, persist
+from dask.base import annotate, collections_to_expr, compute, is_dask_collection, persist
 from dask.delayed import Delayed, delayed
+from dask.utils import key_split
 from distributed import Client
 
 from dataflow import Node, RunFailed, context, flow, get_run, get_runs, task
@@ -75,6 +76,20 @@ def test_computing_a_node_is_a_run_of_its_own_with_what_it_needs(scheduler: str)
     assert [(one.label, one.attempt) for one in run.task_runs] == [
         ("fetch[0]", 2), ("fetch[1]", 2), ("fetch[2]", 2), ("total", 1),
     ]  # fmt: skip
+
+
+def test_dask_draws_what_a_node_needs_and_computes_it_as_one_task() -> None:
+    node = first_output()
+
+    def names(optimize: bool) -> list[str]:
+        graph = collections_to_expr([node], optimize_graph=optimize).__dask_graph__()  # as `dask.visualize` asks for it
+        return [str(key_split(key)) for key in graph]
+
+    assert names(optimize=False) == ["fetch", "total"]
+    assert names(optimize=True) == ["total"]
+    assert compute(node, node.upstream[0], scheduler="sync") == (3, [0, 1, 2])
+    assert compute(node, scheduler="sync", optimize_graph=False) == (3,)
+    assert [len(run.task_runs) for run in get_runs()] == [4, 3, 4]
 
 
 def test_a_node_goes_into_delayed_calls_and_can_be_persisted() -> None:
