@@ -104,7 +104,7 @@ def _somewhere() -> Iterator[object]:
 def dask_graph(
     graph: Graph, node: Node, key: Callable[[Node], str], options: Mapping[str, object]
 ) -> dict[str, object]:
-    """The Dask graph of a node of a graph: one task that makes a run, and before it some that are only there to be drawn.
+    """The Dask graph of a node of a graph: one task that makes a run; before it some only to be drawn.
 
     Dask optimises before it computes, and then `computing` leaves these away; `dask.visualize` shows them. Where Dask
     computes without that, they do nothing.

@@ -58,7 +58,7 @@ class FlowGraph(Graph):
         return uuid.uuid4().hex
 
     def dask_key(self, node: Node, before: Node | None = None) -> str:
-        """The key of a node in Dask's graph, or of what is drawn before one; dashboards show together what has a name."""
+        """The key of a node in Dask's graph, or of what is drawn before one; dashboards go by the name."""
         what = node.path if before is None or before is node else f"{node.path} before {before.path}"
         return f"{node.name}-{uuid.uuid5(uuid.UUID(self._token), what).hex}"
 

@@ -89,7 +89,7 @@ def test_dask_draws_what_a_node_needs_and_computes_it_as_one_task() -> None:
     assert names(optimize=True) == ["total"]
     assert compute(node, node.upstream[0], scheduler="sync") == (3, [0, 1, 2])
     assert compute(node, scheduler="sync", optimize_graph=False) == (3,)
-    assert [len(run.task_runs) for run in get_runs()] == [4, 3, 4]
+    assert sorted(len(run.task_runs) for run in get_runs()) == [3, 4, 4]
 
 
 def test_a_node_goes_into_delayed_calls_and_can_be_persisted() -> None:
