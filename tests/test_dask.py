@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
+from typing import cast
 
 import pytest
 from dask.base import annotate, collections_to_expr, compute, is_dask_collection, persist
@@ -45,10 +46,28 @@ def sums(n: int = 3) -> object:
     return total(fetch.map(range(n))), unused()
 
 
+@task
+def halves(n: int) -> object:
+    from dask import array
+
+    return array.arange(2 * n, chunks=n)
+
+
+@task
+def kinds(**values: object) -> dict[str, str]:
+    return {name: f"{type(value).__name__} of {len(cast(Sized, value))}" for name, value in values.items()}
+
+
 @flow
 def given() -> object:
+    from dask import array, bag, dataframe
+    from pandas import DataFrame
+
     parts = [delayed(int)(str(n)) for n in range(4)]
-    return total(parts), later(41)
+    squares = bag.from_sequence(range(6), npartitions=2).map(lambda n: n * n)
+    table = dataframe.from_pandas(DataFrame({"x": range(8)}), npartitions=2)
+    told = kinds(array=array.ones(5, chunks=2), bag=squares, table=table.x, inside={"a": delayed(7)})
+    return total(parts), later(41), total(squares), total(halves(5)), told
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +144,9 @@ def test_a_node_of_a_graph_that_is_not_complete_is_no_collection() -> None:
 
 @pytest.mark.parametrize("where", ["threads", "sync", "cluster"])
 def test_collections_are_arguments_and_results(where: str, client: Client) -> None:
-    assert given.run(executor=client if where == "cluster" else where).result() == (6, {"sum": 42})
+    told = {"array": "ndarray of 5", "bag": "list of 6", "table": "Series of 8", "inside": "dict of 1"}
+    result = given.run(executor=client if where == "cluster" else where).result()
+    assert result == (6, {"sum": 42}, 55, 45, told)
 
 
 def test_a_failure_comes_back_from_the_cluster_with_the_name_of_its_run(client: Client) -> None:
