@@ -1,4 +1,4 @@
-"""Tracebacks of code that was written in a notebook: they name the cell, not the kernel's own file for it."""
+"""Tracebacks in a notebook: they name the cell, not the kernel's own file for it, and have no frames of ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import linecache
 import re
 import sys
 from collections.abc import Mapping
+from traceback import extract_tb
+from types import TracebackType
 from typing import Any
+
+from dataflow.failure import is_users
 
 _FRAME = re.compile(
     r'^(?P<margin>[ |]*)File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<code>(?P=margin)  )?', re.M
@@ -34,6 +38,30 @@ def in_cells(details: Mapping[str, object]) -> Mapping[str, object]:
     if isinstance(frames, list):
         named["frames"] = [{**frame, "file": _cell(frame["file"], shell) or frame["file"]} for frame in frames]
     return {**details, **named}
+
+
+def told(error: BaseException) -> list[str]:
+    """The traceback of an error of ours as IPython shows it, without frames of ours, nor causes that have no others."""
+    from IPython import get_ipython
+
+    frames: list[TracebackType] = []
+    at = error.__traceback__
+    while at is not None:
+        if is_users(at.tb_frame.f_code.co_filename):
+            frames.append(at)
+        at = at.tb_next
+    chain: TracebackType | None = None
+    for one in reversed(frames):
+        chain = TracebackType(chain, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    cause, context, suppressed = error.__cause__, error.__context__, error.__suppress_context__
+    above = cause or (None if suppressed else context)
+    if above is not None and not any(is_users(place.filename) for place in extract_tb(above.__traceback__)):
+        error.__cause__ = None  # which also hides the context
+    try:
+        shown: list[str] = get_ipython().InteractiveTB.structured_traceback(type(error), error, chain, tb_offset=0)
+    finally:
+        error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
+    return shown
 
 
 def _named(text: str, shell: Any) -> str:

@@ -70,6 +70,17 @@ def _users(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSumma
     return frames
 
 
+def is_users(file: str) -> bool:
+    """Whether code of a file is the user's: neither the framework's nor of an installed package."""
+    return not file.startswith((*_framework_folders(), *_installed_folders()))
+
+
+def _shown(stack: traceback.StackSummary) -> traceback.StackSummary | None:
+    """The frames that are told: the user's; else where an installed package failed; else none."""
+    users = _users(stack) or [frame for frame in stack[-1:] if not frame.filename.startswith(_framework_folders())]
+    return traceback.StackSummary.from_list(users) if users else None
+
+
 def type_name(exception: BaseException) -> str:
     """The qualified name of its class; builtins without their module.
 
@@ -114,7 +125,7 @@ def describe(exception: BaseException) -> Failure:
         if len(frames) > MOST_FRAMES:
             frames = frames[: MOST_FRAMES // 2] + frames[-MOST_FRAMES // 2 :]
         for part in _chain(told):
-            part.stack = traceback.StackSummary.from_list(_users(part.stack) or part.stack[-1:])
+            part.stack = _shown(part.stack)  # type: ignore[assignment]  # None: only the exception is told
         text = "".join(told.format())
     except BaseException as error:
         frames, text = [], f"{name}: {message}\n(its traceback cannot be had: {type(error).__name__})"

@@ -199,6 +199,14 @@ def test_what_a_flows_body_raises_is_told_in_the_users_frames_only(cells: Cells)
         assert str(ROOT / "dataflow") not in ANSI.sub("", "\n".join(error["traceback"]))
 
 
+def test_what_cannot_be_sent_is_named_without_the_way_to_it(cells: Cells) -> None:
+    cells.run("lock = threading.Lock()\n@task\ndef guarded(x):\n    with lock:\n        return x\n")
+    cells.run("@flow\ndef guards(x):\n    return guarded(x)")
+    (error,) = [m for m in cells.run("guards.run(1, executor='processes')") if m["kind"] == "error"]
+    assert "task 'guarded' uses the variable 'lock'" in error["evalue"]
+    assert len(ANSI.sub("", "\n".join(error["traceback"])).splitlines()) <= 6
+
+
 def test_names_and_indices_complete_by_tab(cells: Cells) -> None:
     cells.run("run = etl.run(n=2); kids = run['clean']")
     assert cells.matches('run["cl') == ["clean"]
