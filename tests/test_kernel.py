@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,3 +239,23 @@ def test_the_command_line_is_a_magic(cells: Cells) -> None:
     told = cells.run("%dataflow lss")
     assert "did you mean 'dataflow ls'?" in "".join(message["text"] for message in told if message["kind"] == "stream")
     assert cells.run("%dataflow show '@last'")  # quoted as in a shell
+
+
+def test_a_terminals_ipython_shows_the_same_in_text(tmp_path: Path) -> None:
+    script = tmp_path / "shown.ipy"
+    script.write_text(
+        f"{FLOW}\n%load_ext dataflow\ndisplay(etl(n=2), etl.run(n=2))\n%dataflow ls --failed\netl.run(n=5)"
+    )
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "executors", "storage"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        env={**os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "clean  ×2  ← fetch" in ran.stdout
+    assert "✓ clean  2/2" in ran.stdout
+    assert "no runs" in ran.stdout + ran.stderr
+    assert re.search(r"Cell In\[1\], line \d+, in clean\n +raise ValueError", ran.stdout + ran.stderr)
