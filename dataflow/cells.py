@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import sys
 from collections.abc import Mapping
-from traceback import extract_tb
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dataflow.failure import is_users
+from dataflow.failure import framework_folders, has_users_frames
 
 _FRAME = re.compile(
     r'^(?P<margin>[ |]*)File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<code>(?P=margin)  )?', re.M
@@ -29,7 +30,7 @@ def in_cells(details: Mapping[str, object]) -> Mapping[str, object]:
     """
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
-    if shell is None:
+    if not hasattr(getattr(shell, "compile", None), "format_code_name"):
         return details
     frames = details.get("frames")
     named: dict[str, object] = {
@@ -42,12 +43,13 @@ def in_cells(details: Mapping[str, object]) -> Mapping[str, object]:
 
 def told(error: BaseException) -> list[str]:
     """The traceback of an error of ours as IPython shows it, without frames of ours, nor causes that have no others."""
-    from IPython import get_ipython
+    import IPython
 
+    hidden = (*framework_folders(), f"{Path(IPython.__file__).parent}{os.sep}")
     frames: list[TracebackType] = []
     at = error.__traceback__
     while at is not None:
-        if is_users(at.tb_frame.f_code.co_filename):
+        if not at.tb_frame.f_code.co_filename.startswith(hidden):
             frames.append(at)
         at = at.tb_next
     chain: TracebackType | None = None
@@ -55,10 +57,11 @@ def told(error: BaseException) -> list[str]:
         chain = TracebackType(chain, one.tb_frame, one.tb_lasti, one.tb_lineno)
     cause, context, suppressed = error.__cause__, error.__context__, error.__suppress_context__
     above = cause or (None if suppressed else context)
-    if above is not None and not any(is_users(place.filename) for place in extract_tb(above.__traceback__)):
+    if above is not None and not has_users_frames(above):
         error.__cause__ = None  # which also hides the context
     try:
-        shown: list[str] = get_ipython().InteractiveTB.structured_traceback(type(error), error, chain, tb_offset=0)
+        shell = IPython.get_ipython()
+        shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, chain, tb_offset=0)
     finally:
         error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
     return shown
@@ -70,8 +73,8 @@ def _named(text: str, shell: Any) -> str:
         if cell is None:
             return found[0]
         code = linecache.getline(found["file"], int(found["line"])).strip()
-        told = found["code"] or (f"{found['margin']}  {code}\n" if code else "")
-        return f"{found['margin']}Cell {cell}, line {found['line']}{found['rest']}\n{told}"
+        below = found["code"] or (f"{found['margin']}  {code}\n" if code else "")
+        return f"{found['margin']}Cell {cell}, line {found['line']}{found['rest']}\n{below}"
 
     return _FRAME.sub(name, text)
 

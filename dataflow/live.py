@@ -213,10 +213,9 @@ def follow(run: Record, note: Callable[[], str]) -> View | None:
             await asyncio.sleep(PAUSE)
             view.tick()
 
-    if not _views:
-        events = cast(Any, kernel()).events
-        if _draw_views not in events.callbacks["post_run_cell"]:
-            events.register("post_run_cell", _draw_views)
+    events = cast(Any, kernel()).events
+    if _draw_views not in events.callbacks["post_run_cell"]:
+        events.register("post_run_cell", _draw_views)
     _views[view] = asyncio.get_running_loop().create_task(keep())
     return view
 
