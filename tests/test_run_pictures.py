@@ -115,7 +115,7 @@ def test_a_timeline_of_a_run_that_went_on_a_day_later_cuts_out_the_night() -> No
     ]
     drawn = ET.fromstring(timeline("etl", spans))
     told = titles(timeline("etl", spans))
-    assert told[0] == "Timeline of etl, 25:00:06, 1 lanes."
+    assert told[0] == "Timeline of etl, 25:00:06, 1 lane."
     assert "Nothing ran for 24:59:56." in told
     bars = [float(rect.get("width", 0)) for rect in drawn.iter(f"{SVG}rect") if rect.get("height") == "11"]
     assert bars[1] / bars[0] == pytest.approx(1.5, rel=0.01)

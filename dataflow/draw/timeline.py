@@ -93,7 +93,7 @@ def timeline(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None =
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {wide} {high}" '
         f'width="{wide}" height="{high}" role="img" aria-labelledby="{unique}-t">'
-        f'<title id="{unique}-t">{escape(f"Timeline of {title}, {took(line.length)}, {len(told)} lanes.")}</title>'
+        f'<title id="{unique}-t">{escape(f"Timeline of {title}, {took(line.length)}, {_many(len(told), 'lane')}.")}</title>'
         f'<style>{style(unique)}{extra}</style><rect class="bg" width="100%" height="100%" rx="10"/>'
         f'<text class="h" x="14" y="23">{escape(title)}<tspan class="s" dx="10">{took(line.length)}</tspan></text>'
         f"{body}</svg>\n"
@@ -118,12 +118,16 @@ def as_text(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None = 
     )
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def _spoken(lane: str, found: Sequence[Span]) -> str:
     ran = [span for span in found if not span.wait]
     failed = sum(span.state in states.FAILURE for span in ran)
     again = sum(span.attempt > 1 for span in ran)
     busy = sum(span.end - span.start for span in ran)
-    facts = [f"{len(ran):,} attempts", f"{failed:,} failed" if failed else "", f"{again:,} again" if again else ""]
+    facts = [_many(len(ran), "attempt"), f"{failed:,} failed" if failed else "", f"{again:,} again" if again else ""]
     return f"{lane}: {', '.join(fact for fact in facts if fact)}, {took(busy)} of work"
 
 
