@@ -89,11 +89,12 @@ def timeline(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None =
     unique = "t" + hashlib.blake2s((body + title).encode(), digest_size=4).hexdigest()
     extra = f"#{unique} .ln{{stroke:#8884;stroke-width:.6}}#{unique} .w{{stroke-width:1.5;stroke-dasharray:2 2}}"
     extra += f"#{unique} .cut{{fill:#8882}}"
+    about = f"Timeline of {title}, {took(line.length)}, {_many(len(told), 'lane')}."
     wide, high = num(LEFT + WIDTH + RIGHT), num(height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {wide} {high}" '
         f'width="{wide}" height="{high}" role="img" aria-labelledby="{unique}-t">'
-        f'<title id="{unique}-t">{escape(f"Timeline of {title}, {took(line.length)}, {_many(len(told), 'lane')}.")}</title>'
+        f'<title id="{unique}-t">{escape(about)}</title>'
         f'<style>{style(unique)}{extra}</style><rect class="bg" width="100%" height="100%" rx="10"/>'
         f'<text class="h" x="14" y="23">{escape(title)}<tspan class="s" dx="10">{took(line.length)}</tspan></text>'
         f"{body}</svg>\n"
