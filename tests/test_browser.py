@@ -38,6 +38,8 @@ long
 """
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
+SLOW = 60_000  # milliseconds for one thing to be seen, on a machine that does much else
+
 
 def browser() -> str:
     """Where Chromium is."""
@@ -88,6 +90,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
             playwright.chromium.launch(executable_path=browser(), args=OPTIONS) as chromium,
         ):
             made = chromium.new_page()
+            made.set_default_timeout(SLOW)
             made.goto(f"http://127.0.0.1:{server.port}/lab/tree/flow.ipynb?token={server.options['token']}")
             yield made
     finally:
@@ -97,7 +100,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def test_a_notebook_shows_pictures_though_not_trusted_goes_live_and_is_interrupted(page: Page) -> None:
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=SLOW)
     page.get_by_text("foreign").wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
     graph, blocking, submitted = page.locator(".jp-CodeCell").all()
