@@ -40,12 +40,19 @@ $(V)/azurite.stamp: $(V)/uv.stamp
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(V)/azurite azurite@3 && touch $@; \
 	else echo "no npm: tests on Azure's storage are left out"; fi
 
+# A browser for a test of notebooks. Where it cannot be installed that test is skipped, but under CI=true it fails.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
+$(V)/chromium.stamp: $(V)/uv.stamp
+	@if command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing chromium" \
+	&& $(APT) update && $(APT) install --no-install-recommends -y chromium >/dev/null; }; then touch $@; \
+	else echo "no chromium: the test in a browser is left out"; fi
+
 demo: $(V)/demo.stamp
 	@$(RUN) $(PY) examples/flights.py
 
 # Tests and doctests; the documents and the notebooks have targets of their own. T=path::name runs only that.
 # Most tests wait for processes of their own, so that two at a time take little more than half the time.
-test: $(V)/dev.stamp $(V)/azurite.stamp
+test: $(V)/dev.stamp $(V)/azurite.stamp $(V)/chromium.stamp
 	@$(RUN) $(PY) -m pytest $(if $(T),$(T),--numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	--ignore=tests/test_docs.py --ignore=tests/test_notebooks.py)
 

@@ -82,3 +82,8 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: object) -> None:
+    """What `%load_ext dataflow` asks for: the magic `%dataflow`."""
+    import_module("dataflow.magic").register(shell)

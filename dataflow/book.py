@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dataflow import settings, states
 from dataflow.assignment import PACES, Assignment
+from dataflow.cells import in_cells
 from dataflow.dispatch import News
 from dataflow.events import AWAY, Event, Several, TaskEvent
 from dataflow.failure import describe, one_line
@@ -63,6 +64,8 @@ class Book:
 
     def record(self, event: Event) -> None:
         """An event goes on record, and hooks hear of it where it is new."""
+        if isinstance(event, TaskEvent) and event.details and "text" in event.details:
+            event = event._replace(details=in_cells(event.details))
         if isinstance(event, Several) and (self._away or self._hooks.listen(event.path)):
             for one in event.each():
                 self.record(one)

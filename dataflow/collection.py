@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -49,8 +49,8 @@ class Computation:
     results: str
     host: str
 
-    def __call__(self) -> object:
-        """Make the run, and give what it returns."""
+    def __call__(self, *drawn: object) -> object:
+        """Make the run, and give what it returns. `drawn` is nothing: see `dask_graph`."""
         if "://" not in self.runs and socket.gethostname() != self.host:
             raise RecordElsewhere(self.runs, self.host, socket.gethostname())
         store = open_runs(self.runs)
@@ -101,8 +101,52 @@ def _somewhere() -> Iterator[object]:
         distributed.rejoin()
 
 
-def computation(key: str, graph: Graph, node: Node, options: Mapping[str, object]) -> Computation:
-    """The run that computes one node of a graph under Dask's key, with options of its flow."""
+def dask_graph(
+    graph: Graph, node: Node, key: Callable[[Node], str], options: Mapping[str, object]
+) -> dict[str, object]:
+    """The Dask graph of a node of a graph: one task that makes a run; before it some only to be drawn.
+
+    Dask optimises before it computes, and then `computing` leaves these away; `dask.visualize` shows them. Where Dask
+    computes without that, they do nothing.
+
+    Parameters
+    ----------
+    graph : Graph
+        A flow's, complete.
+    node : Node
+        What is asked for.
+    key : callable
+        Dask's keys: of the node that of the task which makes the run, of others those of what is drawn.
+    options : mapping
+        Of the flow.
+    """
+    task_spec = import_module("dask._task_spec")
+    part = _part(graph, node)
+    keys = {one: key(one) for one in part.nodes}
+    made: dict[str, object] = {}
+    for one in part.nodes:
+        function = computation(keys[one], part, options) if one is node else _nothing
+        made[keys[one]] = task_spec.Task(keys[one], function, *[task_spec.TaskRef(keys[up]) for up in one.upstream])
+    return made
+
+
+def computing(dsk: Mapping[str, Any], keys: object) -> dict[str, object]:
+    """What Dask computes of such a graph, and of what it has put on top of it: without what is only drawn."""
+    task_spec, flatten = import_module("dask._task_spec"), import_module("dask.core").flatten
+    bare = {
+        key: task_spec.Task(key, task.func) if isinstance(getattr(task, "func", None), Computation) else task
+        for key, task in dsk.items()
+    }
+    culled: dict[str, object] = task_spec.cull(bare, list(flatten(keys)))
+    return culled
+
+
+def _nothing(*drawn: object) -> None:
+    pass
+
+
+def _part(graph: Graph, node: Node) -> Graph:
+    """The graph of a node and all that it needs."""
     needed: set[Node] = set()
     left = [node]
     while left:
@@ -110,12 +154,12 @@ def computation(key: str, graph: Graph, node: Node, options: Mapping[str, object
         if one not in needed:
             needed.add(one)
             left += one.upstream
-    part = Graph(
-        flow=graph.flow,
-        nodes=tuple(one for one in graph.nodes if one in needed),
-        outputs=node,
-        parameters=graph.parameters,
-    )
+    nodes = tuple(one for one in graph.nodes if one in needed)
+    return Graph(flow=graph.flow, nodes=nodes, outputs=node, parameters=graph.parameters)
+
+
+def computation(key: str, part: Graph, options: Mapping[str, object]) -> Computation:
+    """The run that computes a graph under Dask's key, with options of its flow."""
     given = {name: options[name] for name in ("tags", "version", "log_prints") if name in options}
     return Computation(
         key=key,

@@ -30,7 +30,7 @@ ABORT_SECONDS = 2.0
 
 
 class Interrupt:
-    """What the next SIGINT is: Ctrl-C, unless a command that makes one of something else says so here.
+    """What the next SIGINT is: Ctrl-C, or a notebook's button, unless a command has made it of something else.
 
     State: `by`, what it is.
     """
@@ -38,9 +38,9 @@ class Interrupt:
     by = ""
 
     def taken(self) -> str:
-        """What it was; the next one is Ctrl-C again."""
+        """What it was; the next one is an ordinary one again."""
         by, self.by = self.by, ""
-        return by or "Ctrl-C"
+        return by or ("Ctrl-C" if live.kernel() is None else "the interrupt button")
 
 
 interrupt = Interrupt()
@@ -75,7 +75,7 @@ class Driven(Record):
         WaitsForItself
             In a hook or a task of this run: it goes on only when that returns.
         """
-        return self._wait(timeout)
+        return self._wait(timeout, live.tick_views)
 
     def _watch(self) -> Self:
         """Wait, and show in a notebook how it goes."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import TracebackType
 
 
 class DataflowError(Exception):
     """The base of every error of ours."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the user's frames; those of the framework say nothing of what went wrong."""
+        from dataflow.cells import told
+
+        return told(self)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -197,12 +201,13 @@ class NotCanonical(DataflowError, TypeError):
 
 
 class NotPortable(DataflowError, TypeError):
-    """A task or one of its arguments cannot be sent to worker processes."""
+    """A task, a variable that it uses or one of its arguments cannot be sent to worker processes."""
 
-    def __init__(self, task: str, reason: str) -> None:
+    def __init__(self, task: str, variable: str | None, reason: str) -> None:
+        what = "or one of its arguments cannot" if variable is None else f"uses the variable {variable!r}, which cannot"
         super().__init__(
-            f"task {task!r} or one of its arguments cannot be sent to worker processes: {reason}. Make such a thing in "
-            "the body of the task, pass plain data, or run with executor='threads'."
+            f"task {task!r} {what} be sent to worker processes: {reason}. Make such a thing in the body of the task, "
+            "pass plain data, or run with executor='threads'."
         )
 
 
@@ -229,9 +234,6 @@ class RunFailed(DataflowError, RuntimeError):
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (getattr(self.run, "name", self.run), str(self))
 
-    def _render_traceback_(self) -> list[str]:
-        return _users_frames(self)
-
 
 class TaskFailed(DataflowError, RuntimeError):
     """The result of a task run was asked for that has none. `.state` says why."""
@@ -239,27 +241,6 @@ class TaskFailed(DataflowError, RuntimeError):
     def __init__(self, label: str, state: object, report: str) -> None:
         self.state = state
         super().__init__(f"{label} has no result: {report}")
-
-    def _render_traceback_(self) -> list[str]:
-        return _users_frames(self)
-
-
-def _users_frames(error: BaseException) -> list[str]:
-    """The traceback that a notebook shows: the user's frames; those of the framework say nothing of what went wrong."""
-    from IPython import get_ipython
-
-    ours = str(Path(__file__).parent)
-    frames: list[TracebackType] = []
-    at = error.__traceback__
-    while at is not None:
-        if not at.tb_frame.f_code.co_filename.startswith(ours):
-            frames.append(at)
-        at = at.tb_next
-    chain: TracebackType | None = None
-    for one in reversed(frames):
-        chain = TracebackType(chain, one.tb_frame, one.tb_lasti, one.tb_lineno)
-    shown: list[str] = get_ipython().InteractiveTB.structured_traceback(type(error), error, chain, tb_offset=1)
-    return shown
 
 
 class NotFinished(DataflowError, RuntimeError):

@@ -45,7 +45,8 @@ def _folder(module: object) -> str:
     return os.path.dirname(os.path.abspath(getattr(module, "__file__", "") or "")) + os.sep
 
 
-def _framework_folders() -> tuple[str, ...]:
+def framework_folders() -> tuple[str, ...]:
+    """Where code lies that says nothing to the user: ours, and what runs it."""
     import sys
 
     here = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -64,11 +65,23 @@ def _installed_folders() -> tuple[str, ...]:
 
 def _users(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     """The frames that a person knows: without the framework's, nor what an installed package does in the end."""
-    ours, installed = _framework_folders(), _installed_folders()
+    ours, installed = framework_folders(), _installed_folders()
     frames = [frame for frame in stack if not frame.filename.startswith(ours)]
     while frames and (frames[-1].filename.startswith(installed) or frames[-1].filename.endswith(_COMPILED)):
         del frames[-1]
     return frames
+
+
+def has_users_frames(exception: BaseException) -> bool:
+    """Whether it went through code that is neither the framework's nor of an installed package."""
+    others = (*framework_folders(), *_installed_folders())
+    return any(not frame.filename.startswith(others) for frame in traceback.extract_tb(exception.__traceback__))
+
+
+def _shown(stack: traceback.StackSummary) -> traceback.StackSummary | None:
+    """The frames that are told: the user's; else where an installed package failed; else none."""
+    users = _users(stack) or [frame for frame in stack[-1:] if not frame.filename.startswith(framework_folders())]
+    return traceback.StackSummary.from_list(users) if users else None
 
 
 def type_name(exception: BaseException) -> str:
@@ -115,7 +128,7 @@ def describe(exception: BaseException) -> Failure:
         if len(frames) > MOST_FRAMES:
             frames = frames[: MOST_FRAMES // 2] + frames[-MOST_FRAMES // 2 :]
         for part in _chain(told):
-            part.stack = traceback.StackSummary.from_list(_users(part.stack) or part.stack[-1:])
+            part.stack = _shown(part.stack)  # type: ignore[assignment]  # None: only the exception is told
         text = "".join(told.format())
     except BaseException as error:
         frames, text = [], f"{name}: {message}\n(its traceback cannot be had: {type(error).__name__})"

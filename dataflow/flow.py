@@ -108,6 +108,7 @@ class Flow(Generic[P, R]):
         ParameterError
             A parameter is missing, unknown or not valid.
         """
+        __tracebackhide__ = True
         builder = current_builder()
         if builder is None:
             return self.graph(*args, **kwargs)
@@ -118,11 +119,13 @@ class Flow(Generic[P, R]):
             return self._body(self.validate(*args, **kwargs))
 
     def _body(self, parameters: Mapping[str, object]) -> object:
+        __tracebackhide__ = True  # IPython and pytest: what the body raises is told without this frame
         function: Callable[..., object] = self.fn
         return function(**parameters)
 
     def graph(self, *args: object, **kwargs: object) -> FlowGraph:
         """The lazy graph for these parameters."""
+        __tracebackhide__ = True
         parameters = self.validate(*args, **kwargs)
         builder = Builder(self.name)
         with building(builder):
@@ -247,21 +250,25 @@ class Flow(Generic[P, R]):
         RunFailed
             The run did not succeed; `.run` is it.
         """
+        __tracebackhide__ = True
         parameters, options = _split(self, kwargs)
         return self.graph(*args, **parameters).run(**options)  # type: ignore[arg-type]
 
     def submit(self, *args: object, **kwargs: object) -> Run:
         """Begin to run, and return the run at once."""
+        __tracebackhide__ = True
         parameters, options = _split(self, kwargs)
         return self.graph(*args, **parameters).submit(**options)  # type: ignore[arg-type]
 
     def plan(self, *args: object, **kwargs: object) -> list[NodePreview]:
         """What `run` with the same arguments would run, and what it would take from the cache; see `FlowGraph.plan`."""
+        __tracebackhide__ = True
         parameters, options = _split(self, kwargs)
         return self.graph(*args, **parameters).plan(**options)  # type: ignore[arg-type]
 
     async def arun(self, *args: object, **kwargs: object) -> Run:
         """As `run`, for asynchronous code."""
+        __tracebackhide__ = True
         parameters, options = _split(self, kwargs)
         return await self.graph(*args, **parameters).arun(**options)  # type: ignore[arg-type]
 

@@ -57,19 +57,17 @@ class FlowGraph(Graph):
     def _token(self) -> str:
         return uuid.uuid4().hex
 
-    def dask_key(self, node: Node) -> str:
-        """The key of a node in Dask's graph: dashboards show what has one name together."""
-        return f"{node.name}-{uuid.uuid5(uuid.UUID(self._token), node.path).hex}"
+    def dask_key(self, node: Node, before: Node | None = None) -> str:
+        """The key of a node in Dask's graph, or of what is drawn before one; dashboards go by the name."""
+        what = node.path if before is None or before is node else f"{node.path} before {before.path}"
+        return f"{node.name}-{uuid.uuid5(uuid.UUID(self._token), what).hex}"
 
     def dask_graph(self, node: Node) -> Mapping[str, object]:
-        """The Dask graph of a node: one task, which makes a run of it and of all before it."""
-        from dask._task_spec import Task
+        """The Dask graph of a node."""
+        from dataflow.collection import dask_graph
 
-        from dataflow.collection import computation
-
-        key = self.dask_key(node)
         options = {**self.source.settings, "version": self.source.version}
-        return {key: Task(key, computation(key, self, node, options))}
+        return dask_graph(self, node, lambda one: self.dask_key(one, before=node), options)
 
     def run(
         self,

@@ -111,11 +111,11 @@ def text(now: Standing) -> str:
 
 def _head(now: Standing) -> list[str]:
     row = now.row
-    facts: list[str] = []
     over = row.state in states.RUN_FINAL
-    facts.append(MARKS[row.state].word if over or row.state != states.RUNNING else _percent(now.groups))
+    word = MARKS[row.state].word
+    facts = [word if row.state != states.RUNNING else _percent(now.groups)]
     if row.message and row.state != states.RUNNING and not now.problems:
-        facts.append(row.message)
+        facts = [row.message] if row.message.startswith(word) else [word, row.message]
     if row.started is not None:
         spent = took((row.ended or time.time()) - driven_since(row))
         left = max((_left(group, now) for group in now.groups), default=0.0)

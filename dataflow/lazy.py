@@ -32,9 +32,14 @@ class Collection(metaclass=_Kind):
 
 
 def computed(value: object, found: Sequence[Collection]) -> object:
-    """A structure with the values of the collections in it, which are computed together."""
+    """A structure with the values of the collections in it, which are computed together: those of one sort, for Dask
+    advises against mixing what it knows as expressions, such as tables, with others.
+    """
     compute = import_module("dask").compute
-    values = dict(zip(map(id, found), compute(*found, **_scheduler()), strict=True))
+    values: dict[int, object] = {}
+    for sort in (True, False):
+        alike = [one for one in found if hasattr(type(one), "expr") is sort]
+        values.update(zip(map(id, alike), compute(*alike, **_scheduler()) if alike else (), strict=True))
     return replace(value, Collection, lambda one: values[id(one)])
 
 

@@ -151,8 +151,8 @@ class View:
         if time.monotonic() >= self._next:
             self.draw()
 
-    def draw(self) -> None:
-        """Draw how the run stands now. What goes wrong with that is no matter of the run."""
+    def draw(self, *, again: bool = False) -> None:
+        """Draw how the run stands now, also `again`. What goes wrong with that is no matter of the run."""
         import IPython
 
         begin = time.thread_time()
@@ -162,7 +162,7 @@ class View:
             log.debug("run %s cannot be shown: %s", self._reader.run.name, error)
         else:
             made = {"text/html": frame.html(now), "text/plain": frame.text(now)}
-            if made != self._last:
+            if again or made != self._last:
                 cast(Any, IPython).display.display(made, raw=True, display_id=self._id, update=bool(self._last))
                 self._last = made
             self.is_over = _is_over(now.row)
@@ -192,12 +192,13 @@ def _nothing() -> None:
     pass
 
 
-# A loop holds its tasks by weak references only.
-_following: set[asyncio.Task[None]] = set()
+# Views that keep themselves up to date. The kernel's loop draws them; while a cell blocks that loop, who waits for a
+# run does. They are drawn once more when a cell ends: what runs a notebook without a browser takes what is of its cell.
+_views: dict[View, asyncio.Task[None]] = {}
 
 
 def follow(run: Record, note: Callable[[], str]) -> View | None:
-    """Show a run in this cell until it is over or paused, and return at once: the kernel's own loop draws it.
+    """Show a run in this cell until it is over or paused, and return at once.
 
     None elsewhere than in a notebook.
     """
@@ -212,10 +213,26 @@ def follow(run: Record, note: Callable[[], str]) -> View | None:
             await asyncio.sleep(PAUSE)
             view.tick()
 
-    task = asyncio.get_running_loop().create_task(keep())
-    _following.add(task)
-    task.add_done_callback(_following.discard)
+    events = cast(Any, kernel()).events
+    if _draw_views not in events.callbacks["post_run_cell"]:
+        events.register("post_run_cell", _draw_views)
+    _views[view] = asyncio.get_running_loop().create_task(keep())
     return view
+
+
+def tick_views() -> None:
+    """Draw the views that keep themselves up to date, where it is time to: the caller blocks the kernel's loop."""
+    if _views and _is_wanted():
+        for view in _views:
+            view.tick()
+
+
+def _draw_views(result: object = None) -> None:
+    """A cell ends. What is shown now is of that cell, also what the loop has drawn already, and so is not lost."""
+    for view in list(_views):
+        view.draw(again=True)
+        if view.is_over:
+            del _views[view]
 
 
 def _is_over(row: RunRow) -> bool:

@@ -25,11 +25,39 @@ def reason(lost: Mapping[str, BaseException]) -> str:
 
 
 def portable(made: object) -> bytes:
-    """An object pickled; raises `NotPortable` with the task's name."""
+    """An object pickled; raises `NotPortable` with the task's name, and the variable that cannot be sent."""
     import cloudpickle
 
     try:
         return bytes(cloudpickle.dumps(made))
     except Exception as error:
         name = getattr(made, "name", None) or str(getattr(made, "key", "")).rpartition("-")[0].rpartition("-")[0]
-        raise NotPortable(str(name or type(made).__name__), str(error)) from error
+        function = getattr(made, "fn", None)
+        variable = None if function is None else stuck(function)
+        raise NotPortable(str(name or type(made).__name__), variable, str(error)) from error
+
+
+def stuck(function: object, known: frozenset[int] = frozenset()) -> str | None:
+    """The variable that a function uses and that cannot be sent with it, if that is what is wrong.
+
+    >>> import threading
+    >>> lock = threading.Lock()
+    >>> def guard():
+    ...     with lock:
+    ...         pass
+    >>> stuck(lambda: guard())
+    'lock'
+    """
+    import inspect
+
+    import cloudpickle
+
+    if not inspect.isfunction(function) or id(function) in known:
+        return None
+    used = inspect.getclosurevars(function)
+    for name, value in {**used.globals, **used.nonlocals}.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:
+            return stuck(value, known | {id(function)}) or name
+    return None

@@ -190,7 +190,12 @@ class Node:
     def __dask_postpersist__(self) -> tuple[Callable[..., object], tuple[str]]:
         return _persisted, (self.__dask_tokenize__(),)
 
-    __dask_optimize__ = None
+    @staticmethod
+    def __dask_optimize__(dsk: Mapping[str, object], keys: object, **options: object) -> Mapping[str, object]:
+        from importlib import import_module
+
+        made: Mapping[str, object] = import_module("dataflow.collection").computing(dsk, keys)
+        return made
 
     @property
     def __dask_scheduler__(self) -> Callable[..., object]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
+from typing import cast
 
 import pytest
-from dask.base import annotate, compute, is_dask_collection, persist
+from dask.base import annotate, collections_to_expr, compute, is_dask_collection, persist
 from dask.delayed import Delayed, delayed
+from dask.utils import key_split
 from distributed import Client
 
 from dataflow import Node, RunFailed, context, flow, get_run, get_runs, task
@@ -44,10 +46,28 @@ def sums(n: int = 3) -> object:
     return total(fetch.map(range(n))), unused()
 
 
+@task
+def halves(n: int) -> object:
+    from dask import array
+
+    return array.arange(2 * n, chunks=n)
+
+
+@task
+def kinds(**values: object) -> dict[str, str]:
+    return {name: f"{type(value).__name__} of {len(cast(Sized, value))}" for name, value in values.items()}
+
+
 @flow
 def given() -> object:
+    from dask import array, bag, dataframe
+    from pandas import DataFrame
+
     parts = [delayed(int)(str(n)) for n in range(4)]
-    return total(parts), later(41)
+    squares = bag.from_sequence(range(6), npartitions=2).map(lambda n: n * n)
+    table = dataframe.from_pandas(DataFrame({"x": range(8)}), npartitions=2)
+    told = kinds(array=array.ones(5, chunks=2), bag=squares, table=table.x, inside={"a": delayed(7)})
+    return total(parts), later(41), total(squares), total(halves(5)), told
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +95,20 @@ def test_computing_a_node_is_a_run_of_its_own_with_what_it_needs(scheduler: str)
     assert [(one.label, one.attempt) for one in run.task_runs] == [
         ("fetch[0]", 2), ("fetch[1]", 2), ("fetch[2]", 2), ("total", 1),
     ]  # fmt: skip
+
+
+def test_dask_draws_what_a_node_needs_and_computes_it_as_one_task() -> None:
+    node = first_output()
+
+    def names(optimize: bool) -> list[str]:
+        graph = collections_to_expr([node], optimize_graph=optimize).__dask_graph__()  # as `dask.visualize` asks for it
+        return [str(key_split(key)) for key in graph]
+
+    assert names(optimize=False) == ["fetch", "total"]
+    assert names(optimize=True) == ["total"]
+    assert compute(node, node.upstream[0], scheduler="sync") == (3, [0, 1, 2])
+    assert compute(node, scheduler="sync", optimize_graph=False) == (3,)
+    assert sorted(len(run.task_runs) for run in get_runs()) == [3, 4, 4]
 
 
 def test_a_node_goes_into_delayed_calls_and_can_be_persisted() -> None:
@@ -110,7 +144,9 @@ def test_a_node_of_a_graph_that_is_not_complete_is_no_collection() -> None:
 
 @pytest.mark.parametrize("where", ["threads", "sync", "cluster"])
 def test_collections_are_arguments_and_results(where: str, client: Client) -> None:
-    assert given.run(executor=client if where == "cluster" else where).result() == (6, {"sum": 42})
+    told = {"array": "ndarray of 5", "bag": "list of 6", "table": "Series of 8", "inside": "dict of 1"}
+    result = given.run(executor=client if where == "cluster" else where).result()
+    assert result == (6, {"sum": 42}, 55, 45, told)
 
 
 def test_a_failure_comes_back_from_the_cluster_with_the_name_of_its_run(client: Client) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +149,7 @@ def test_the_interrupt_button_cancels_cleanly(cells: Cells) -> None:
 @pytest.mark.parametrize("code", ["await long.arun(n=10_000)", "run = long.submit(n=10_000)\nawait run"])
 def test_the_interrupt_button_cancels_what_is_awaited(cells: Cells, code: str) -> None:
     shown = cells.run(code, when_running(cells))
-    assert shown[-1]["ename"] == "CancelledError"
+    assert [message["ename"] for message in shown if message["kind"] == "error"] == ["CancelledError"]
     told = cells.run("print(get_run('@last').wait().state.type)")
     assert [message["text"] for message in told if message["kind"] == "stream"] == ["Cancelled\n"]
 
@@ -159,24 +161,52 @@ def test_a_run_can_be_awaited(cells: Cells) -> None:
 
 
 def test_a_submitted_run_can_be_shown_without_waiting(cells: Cells) -> None:
-    (begun,) = cells.run("run = long.submit(n=8)\nrun.progress()")
+    begun = cells.run("run = long.submit(n=8)\nrun.progress()")[0]
     # The kernel's own loop draws it, also while other cells run.
-    shown = cells.run("import asyncio\nfrom dataflow import live\n_ = await asyncio.gather(*live._following)")
+    shown = cells.run("import asyncio\nfrom dataflow import live\n_ = await asyncio.gather(*live._views.values())")
     later = [m for m in shown if m["transient"]["display_id"] == begun["transient"]["display_id"]]
     assert "✓ slow  8/8" in text(later[-1])
 
 
-def test_a_failure_shows_the_users_frames_only(cells: Cells) -> None:
-    *shown, error = cells.run("etl.run(n=5)")
+@pytest.mark.parametrize("cell", ["run.wait();", "_ = list(iter(lambda: run.state.is_final, True))"])
+def test_a_cell_that_blocks_leaves_the_last_picture_of_a_run_that_was_shown_before_it(cells: Cells, cell: str) -> None:
+    begun = cells.run("run = long.submit(n=8)\nrun.progress()")[0]
+    last = cells.run(cell)[-1]  # of this cell: nbclient leaves out what comes after it
+    assert last["transient"]["display_id"] == begun["transient"]["display_id"]
+    assert "✓ slow  8/8" in text(last)
+    assert cells.run("1")[0]["kind"] == "execute_result"  # it is shown no more
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_failure_shows_the_users_frames_only_and_names_their_cell(cells: Cells, executor: str) -> None:
+    *shown, error = cells.run(f"etl.run(n=5, executor={executor!r})")
     told = ANSI.sub("", "\n".join(error["traceback"]))
-    assert "etl.run(n=5)" in told
-    assert 'raise ValueError(f"row {x} has no price")' in told
+    assert "etl.run(n=5" in told
+    line = FLOW[: FLOW.index("raise ValueError")].count("\n")  # a kernel does not count the empty one at the top
+    assert f'Cell In[1], line {line}, in clean\n        raise ValueError(f"row {{x}} has no price")' in told
     assert str(ROOT / "dataflow") not in told
     assert len(told.splitlines()) <= 20
     assert "✕ clean  4/5 · 1 failed" in text(shown[-1])
     assert "clean [3]: failed: ValueError: row 3 has no price" in text(shown[-1])
     (broken,) = cells.run("get_run('@last')['clean'][3].result()")
     assert str(ROOT / "dataflow") not in ANSI.sub("", "\n".join(broken["traceback"]))
+    assert "Cell In[1], line" in broken["evalue"]
+
+
+def test_what_a_flows_body_raises_is_told_in_the_users_frames_only(cells: Cells) -> None:
+    cells.run("@flow\ndef broken():\n    return {}['price']")
+    for call in ("broken()", "broken.run()", "await broken.arun()"):
+        (error,) = cells.run(call)
+        assert error["ename"] == "KeyError"
+        assert str(ROOT / "dataflow") not in ANSI.sub("", "\n".join(error["traceback"]))
+
+
+def test_what_cannot_be_sent_is_named_without_the_way_to_it(cells: Cells) -> None:
+    cells.run("lock = threading.Lock()\n@task\ndef guarded(x):\n    with lock:\n        return x\n")
+    cells.run("@flow\ndef guards(x):\n    return guarded(x)")
+    (error,) = [m for m in cells.run("guards.run(1, executor='processes')") if m["kind"] == "error"]
+    assert "task 'guarded' uses the variable 'lock'" in error["evalue"]
+    assert len(ANSI.sub("", "\n".join(error["traceback"])).splitlines()) <= 6
 
 
 def test_names_and_indices_complete_by_tab(cells: Cells) -> None:
@@ -201,3 +231,31 @@ def test_a_flow_a_task_run_and_log_lines_show_themselves(cells: Cells) -> None:
 
 def test_the_picture_can_be_switched_off(cells: Cells) -> None:
     assert cells.run("import dask\nwith dask.config.set({'dataflow.notebook.progress': False}): etl.run(n=2)") == []
+
+
+def test_the_command_line_is_a_magic(cells: Cells) -> None:
+    shown = cells.run("%load_ext dataflow\netl.run(n=2)\n%dataflow show @last/clean -o json")
+    assert '"clean"' in "".join(message["text"] for message in shown if message["kind"] == "stream")
+    told = cells.run("%dataflow lss")
+    assert "did you mean 'dataflow ls'?" in "".join(message["text"] for message in told if message["kind"] == "stream")
+    assert cells.run("%dataflow show '@last'")  # quoted as in a shell
+
+
+def test_a_terminals_ipython_shows_the_same_in_text(tmp_path: Path) -> None:
+    script = tmp_path / "shown.ipy"
+    script.write_text(
+        f"{FLOW}\n%load_ext dataflow\ndisplay(etl(n=2), etl.run(n=2))\n%dataflow ls --failed\netl.run(n=5)"
+    )
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "executors", "storage"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        env={**os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "clean  ×2  ← fetch" in ran.stdout
+    assert "✓ clean  2/2" in ran.stdout
+    assert "no runs" in ran.stdout + ran.stderr
+    assert re.search(r"Cell In\[1\], line \d+, in clean\n +raise ValueError", ran.stdout + ran.stderr)

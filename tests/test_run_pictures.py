@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataflow import TaskRun, backoff, context, flow, get_run, task
-from dataflow.draw.timeline import MOST_BARS, Span, timeline
+from dataflow.draw.timeline import MOST_BARS, Span, as_text, timeline
 from dataflow.errors import OptionError
 from tests.pictures import SVG, texts
 
@@ -105,6 +105,22 @@ def test_a_lane_with_too_many_bars_shows_how_many_ran_at_each_moment() -> None:
     drawn = timeline("etl", spans)
     assert len(drawn) < 60_000
     assert any(title.startswith("clean: 5,000 attempts, 100 failed, ") for title in titles(drawn))
+
+
+def test_a_timeline_of_a_run_that_went_on_a_day_later_cuts_out_the_night() -> None:
+    spans = [
+        Span(lane="clean", label="clean", start=0.0, end=4.0, state="Failed"),
+        Span(lane="clean", label="clean", start=4.0, end=90_000.0, state="Retrying", attempt=2, wait=True),
+        Span(lane="clean", label="clean", start=90_000.0, end=90_006.0, state="Success", attempt=2),
+    ]
+    drawn = ET.fromstring(timeline("etl", spans))
+    told = titles(timeline("etl", spans))
+    assert told[0] == "Timeline of etl, 25:00:06, 1 lane."
+    assert "Nothing ran for 24:59:56." in told
+    bars = [float(rect.get("width", 0)) for rect in drawn.iter(f"{SVG}rect") if rect.get("height") == "11"]
+    assert bars[1] / bars[0] == pytest.approx(1.5, rel=0.01)
+    assert sum(bars) > 700
+    assert "⋯" in as_text("etl", spans)
 
 
 def test_the_table_of_task_runs_has_a_row_for_each() -> None:

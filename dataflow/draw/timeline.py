@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from dataflow import states
+from dataflow.draw.axis import Axis, axis
 from dataflow.draw.marks import MARKS
 from dataflow.draw.svg import SMALL, clipped, num, style
 from dataflow.draw.times import took
@@ -20,6 +21,8 @@ MOST_BARS, MOST_ROWS = 250, 8
 DENSE, BIN = 34.0, 2.0
 MOST_LANES = 60
 MOST_NAME = 24
+# Beside what is cut out, where no other number has room.
+CLEAR = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +66,7 @@ def timeline(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None =
     lanes : sequence of str, optional
         The order of the lanes; by default that in which they occur.
     """
-    begin = min((span.start for span in spans), default=0.0)
-    length = max(max((span.end for span in spans), default=0.0) - begin, 1e-3)
-    scale = WIDTH / length
+    line = _line(spans)
     by_lane: dict[str, list[Span]] = {lane: [] for lane in lanes or ()}
     for span in spans:
         by_lane.setdefault(span.lane, []).append(span)
@@ -73,7 +74,7 @@ def timeline(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None =
     parts: list[str] = []
     y = TOP
     for lane, found in list(told.items())[:MOST_LANES]:
-        drawn, height = _lane(found, begin, scale, y)
+        drawn, height = _lane(found, line, y)
         parts.append(
             f"<g><title>{escape(_spoken(lane, found))}</title>"
             f'<text class="m" x="14" y="{num(y + 11)}">{escape(clipped(lane, MOST_NAME))}</text>{drawn}</g>'
@@ -84,32 +85,42 @@ def timeline(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None =
         parts.append(f'<text class="s" x="14" y="{num(y + 11)}">+ {len(told) - MOST_LANES} more</text>')
         y += ROW
     height = y + 34
-    body = "".join([_axis(length, scale, y), *parts, _legend(spans, height - 20)])
+    body = "".join([_axis(line, y), *parts, _legend(spans, height - 20)])
     unique = "t" + hashlib.blake2s((body + title).encode(), digest_size=4).hexdigest()
     extra = f"#{unique} .ln{{stroke:#8884;stroke-width:.6}}#{unique} .w{{stroke-width:1.5;stroke-dasharray:2 2}}"
+    extra += f"#{unique} .cut{{fill:#8882}}"
+    about = f"Timeline of {title}, {took(line.length)}, {_many(len(told), 'lane')}."
     wide, high = num(LEFT + WIDTH + RIGHT), num(height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{unique}" viewBox="0 0 {wide} {high}" '
         f'width="{wide}" height="{high}" role="img" aria-labelledby="{unique}-t">'
-        f'<title id="{unique}-t">{escape(f"Timeline of {title}, {took(length)}, {len(told)} lanes.")}</title>'
+        f'<title id="{unique}-t">{escape(about)}</title>'
         f'<style>{style(unique)}{extra}</style><rect class="bg" width="100%" height="100%" rx="10"/>'
-        f'<text class="h" x="14" y="23">{escape(title)}<tspan class="s" dx="10">{took(length)}</tspan></text>'
+        f'<text class="h" x="14" y="23">{escape(title)}<tspan class="s" dx="10">{took(line.length)}</tspan></text>'
         f"{body}</svg>\n"
     )
 
 
 def as_text(title: str, spans: Sequence[Span], *, lanes: Sequence[str] | None = None, width: int = 60) -> str:
     """The same in text: a line for each lane, a letter for each part of the time in which something ran."""
-    begin = min((span.start for span in spans), default=0.0)
-    length = max(max((span.end for span in spans), default=0.0) - begin, 1e-3)
+    line = _line(spans)
     rows: dict[str, list[str]] = {lane: ["·"] * width for lane in lanes or ()}
     for span in sorted(spans, key=lambda span: (not span.wait, span.state in states.FAILURE)):
         row = rows.setdefault(span.lane, ["·"] * width)
-        first = min(int((span.start - begin) / length * width), width - 1)
-        last = min(max(math.ceil((span.end - begin) / length * width), first + 1), width)
+        first = min(int(line.at(span.start) * width), width - 1)
+        last = min(max(math.ceil(line.at(span.end) * width), first + 1), width)
         row[first:last] = ["-" if span.wait else "x" if span.state in states.FAILURE else "█"] * (last - first)
+    for start, end in line.cuts:
+        for row in rows.values():
+            row[int(line.at(start) * width) + 1 : int(line.at(end) * width)] = ["⋯"]
     wide = max((len(lane) for lane in rows), default=0)
-    return "\n".join([f"{title}, {took(length)}", *(f"  {lane:<{wide}}  {''.join(row)}" for lane, row in rows.items())])
+    return "\n".join(
+        [f"{title}, {took(line.length)}", *(f"  {lane:<{wide}}  {''.join(row)}" for lane, row in rows.items())]
+    )
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _spoken(lane: str, found: Sequence[Span]) -> str:
@@ -117,19 +128,23 @@ def _spoken(lane: str, found: Sequence[Span]) -> str:
     failed = sum(span.state in states.FAILURE for span in ran)
     again = sum(span.attempt > 1 for span in ran)
     busy = sum(span.end - span.start for span in ran)
-    facts = [f"{len(ran):,} attempts", f"{failed:,} failed" if failed else "", f"{again:,} again" if again else ""]
+    facts = [_many(len(ran), "attempt"), f"{failed:,} failed" if failed else "", f"{again:,} again" if again else ""]
     return f"{lane}: {', '.join(fact for fact in facts if fact)}, {took(busy)} of work"
 
 
-def _lane(found: Sequence[Span], begin: float, scale: float, y: float) -> tuple[str, float]:
+def _line(spans: Sequence[Span]) -> Axis:
+    return axis((span.start, span.end) for span in spans if not span.wait)
+
+
+def _lane(found: Sequence[Span], line: Axis, y: float) -> tuple[str, float]:
     """The bars of one lane, and how high it is."""
     rows = _packed(found)
     if len(found) > MOST_BARS or rows is None:
-        return _dense([span for span in found if not span.wait], begin, scale, y), DENSE
+        return _dense([span for span in found if not span.wait], line, y), DENSE
     parts = []
     for span, row in rows:
-        x, top = LEFT + (span.start - begin) * scale, y + row * ROW
-        width = max((span.end - span.start) * scale, 3.0 if span.state in states.FAILURE else 1.0)
+        x, top = _x(line, span.start), y + row * ROW
+        width = max(_x(line, span.end) - x, 3.0 if span.state in states.FAILURE else 1.0)
         mark = MARKS[span.state]
         about = f"{span.label}, attempt {span.attempt}, {mark.word}, {took(span.end - span.start)}"
         if span.wait:
@@ -166,13 +181,13 @@ def _packed(found: Sequence[Span]) -> list[tuple[Span, int]] | None:
     return placed
 
 
-def _dense(found: Sequence[Span], begin: float, scale: float, y: float) -> str:
+def _dense(found: Sequence[Span], line: Axis, y: float) -> str:
     """How many ran at each moment, those that failed from below."""
     bins = int(WIDTH / BIN)
     busy: dict[str, list[float]] = {"good": [0.0] * bins, "bad": [0.0] * bins}
     for span in found:
         level = busy["bad" if span.state in states.FAILURE else "good"]
-        first, last = (span.start - begin) * scale / BIN, (span.end - begin) * scale / BIN
+        first, last = line.at(span.start) * bins, line.at(span.end) * bins
         for n in range(int(first), min(int(last), bins - 1) + 1):
             level[min(n, bins - 1)] += max(min(last, n + 1) - max(first, n), 0.02)
     most = max(good + bad for good, bad in zip(busy["good"], busy["bad"], strict=True)) or 1.0
@@ -189,20 +204,25 @@ def _dense(found: Sequence[Span], begin: float, scale: float, y: float) -> str:
     return "".join(parts)
 
 
-def _axis(length: float, scale: float, bottom: float) -> str:
-    step = next(step for step in _steps() if length / step <= 8)
-    parts = []
-    for n in range(int(length / step) + 1):
-        x = LEFT + n * step * scale
+def _axis(line: Axis, bottom: float) -> str:
+    parts, cuts = [], [(_x(line, start), _x(line, end)) for start, end in line.cuts]
+    for tick in line.ticks():
+        x = _x(line, line.begin + tick)
         parts.append(f'<path class="ln" d="M{num(x)} {num(TOP - 12)}V{num(bottom)}"/>')
-        parts.append(f'<text class="s" x="{num(x)}" y="{num(TOP - 17)}">{took(n * step) if n else "0"}</text>')
+        if all(x < start - CLEAR or x > end + CLEAR / 2 for start, end in cuts):
+            parts.append(f'<text class="s" x="{num(x)}" y="{num(TOP - 17)}">{took(tick) if tick else "0"}</text>')
+    for (x, until), (start, end) in zip(cuts, line.cuts, strict=True):
+        spent = took(end - start)
+        parts.append(
+            f'<g><title>Nothing ran for {spent}.</title><rect class="cut" x="{num(x)}" y="{num(TOP - 12)}" '
+            f'width="{num(until - x)}" height="{num(bottom - TOP + 12)}"/><text class="s" text-anchor="middle" '
+            f'x="{num((x + until) / 2)}" y="{num(TOP - 17)}">{spent}</text></g>'
+        )
     return "".join(parts)
 
 
-def _steps() -> list[float]:
-    short = [base * 10.0**power for power in range(-4, 1) for base in (1, 2, 5)]
-    long = [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0]
-    return [*short, 10.0, *long, *(3600.0 * 2**n for n in range(1, 40))]
+def _x(line: Axis, moment: float) -> float:
+    return LEFT + WIDTH * line.at(moment)
 
 
 def _legend(spans: Sequence[Span], y: float) -> str:
