@@ -196,6 +196,25 @@ class BundleCall:
     def __dask_tokenize__(self) -> object:
         return self.key
 
+    def __reduce__(self) -> tuple[object, ...]:
+        from distributed.protocol.pickle import dumps
+
+        return Sealed, (self.run, self.key, dumps(self.calls))  # type: ignore[no-untyped-call]
+
+
+class Sealed(NamedTuple):
+    """A BundleCall on its way: Dask's scheduler neither makes objects of all its calls, nor keeps those in its logs."""
+
+    run: str
+    key: str
+    calls: bytes
+
+    def open(self) -> BundleCall:
+        """The call itself."""
+        from distributed.protocol.pickle import loads
+
+        return BundleCall(run=self.run, key=self.key, calls=loads(self.calls))  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:

@@ -8,7 +8,7 @@ into Dask, whatever the body does.
 from __future__ import annotations
 
 from dataflow.bundles import as_unit, run_bundle
-from dataflow.calls import BatchCall, BundleCall, Call
+from dataflow.calls import BatchCall, BundleCall, Call, Sealed
 from dataflow.maps import measure, run_batch
 from dataflow.outcome import Batch, Bundle, Outcome
 from dataflow.results import SingleCommitter
@@ -16,12 +16,12 @@ from dataflow.session import attach
 from dataflow.unit import run_unit
 
 
-def run_task(call: Call | BatchCall | BundleCall, *sources: object) -> Outcome | Batch | Bundle:
+def run_task(call: Call | BatchCall | BundleCall | Sealed, *sources: object) -> Outcome | Batch | Bundle:
     """Run a call: one task run or some of them, some children of a group of maps, or the measuring of a map.
 
     Parameters
     ----------
-    call : Call, BatchCall or BundleCall
+    call : Call, BatchCall, BundleCall or Sealed
         What to run.
     *sources : Outcome, Batch or Bundle
         What its Dask dependencies returned.
@@ -32,6 +32,8 @@ def run_task(call: Call | BatchCall | BundleCall, *sources: object) -> Outcome |
         For the tasks that depend on it.
     """
     session = attach(call.run)
+    if isinstance(call, Sealed):
+        call = call.open()
     if isinstance(call, BatchCall):
         return run_batch(session, call, sources)
     if isinstance(call, BundleCall):

@@ -9,8 +9,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 if TYPE_CHECKING:
     from distributed import LocalCluster
+
+MESSAGES_KEPT = 100
 
 
 def local_cluster(workers: int | None, threads_per_worker: int, options: Mapping[str, object]) -> LocalCluster:
@@ -28,7 +32,9 @@ def local_cluster(workers: int | None, threads_per_worker: int, options: Mapping
         # Without a dashboard the scheduler serves its metrics all the same, and warns when port 8787 is taken.
         given = chosen.get("scheduler_kwargs") or {}
         chosen["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0", **given}
-    cluster: LocalCluster = _steady()(**chosen)
+    # Dask keeps the last messages of each connection for its developers, and ours bring many calls each.
+    with dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT}):
+        cluster: LocalCluster = _steady()(**chosen)
     return cluster
 
 
