@@ -76,10 +76,14 @@ class Fans:
                     del fan.queues[waits]
                     continue
                 size = self._size(queue[0].node)
-                if size == "auto" and len(queue) <= FEW and fan.pace.seconds_each is None:
+                few = len(queue) <= FEW
+                if few and (_waits(queue[0].node) or (size == "auto" and fan.pace.seconds_each is None)):
                     return None, [queue.popleft()]
                 if len(fan.flying) < 2 * self._slots + 2:
-                    return fan, _first(queue, fan.pace.share(len(queue), self._slots) if size == "auto" else int(size))
+                    share = fan.pace.share(len(queue), self._slots) if size == "auto" else int(size)
+                    if share == 1 and fan.pace.seconds_each is not None and _waits(queue[0].node):
+                        return None, [queue.popleft()]
+                    return fan, _first(queue, share)
             if not fan.queues:
                 del self._open[number]
         return None
@@ -88,17 +92,17 @@ class Fans:
         return self._batch if node.policy.batch == "auto" else node.policy.batch
 
     def may_share(self, node: Node) -> bool:
-        """Whether a node may go in one Dask task with others; what is cached may have to wait for another run."""
-        policy, size = node.policy, self._size(node)
-        alone = size is False or size == 1 or policy.cache is not None or node.definition.builds
-        return not alone and not isinstance(policy.trigger, Manual)
+        """Whether a node may go in one Dask task with others."""
+        size = self._size(node)
+        alone = size is False or size == 1 or node.definition.builds
+        return not alone and not isinstance(node.policy.trigger, Manual)
 
     def with_followers(self, heads: Sequence[Single]) -> list[Single]:
         """Heads, and what follows them alone, each after what it waits for."""
         place = _place(heads[0].node)
         bundle = list(heads)
         come: Counter[Single] = Counter()
-        for item in bundle if self.may_share(heads[0].node) else ():  # which grows
+        for item in bundle if self._may_lead(heads) else ():  # which grows
             if len(bundle) >= MOST or len(item.consumers) != 1 or item.open_consumers != 1:
                 continue
             if item.returned and not item.node.policy.persist:  # its value is fetched at the end
@@ -107,9 +111,13 @@ class Fans:
             if not isinstance(follower, Single) or follower.status != WAITING or follower.suspect:
                 continue
             come[follower] += 1
-            if come[follower] == follower.blockers and self.may_share(follower.node) and _place(follower.node) == place:
+            alike = self.may_share(follower.node) and _place(follower.node) == place
+            if come[follower] == follower.blockers and alike and (len(heads) > 1 or not _waits(follower.node)):
                 bundle.append(follower)
         return bundle
+
+    def _may_lead(self, heads: Sequence[Single]) -> bool:
+        return self.may_share(heads[0].node) and (len(heads) > 1 or not _waits(heads[0].node))
 
     def sent(self, fan: Fan, key: str, heads: int) -> None:
         """A bundle of a fan is on its way."""
@@ -143,6 +151,11 @@ def _first(queue: deque[Single], count: int) -> list[Single]:
 
 def _may_go(item: Single) -> bool:
     return item.is_ready and not item.suspect
+
+
+def _waits(node: Node) -> bool:
+    """Whether a call waits while another run computes the same; of many short ones, as of children, none does."""
+    return node.policy.cache is not None
 
 
 def _source(up: Item) -> Hashable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from functools import lru_cache
 
 from dataflow_storage.errors import StoreUnavailable, UnsafePath
 from dataflow_storage.hashing import digest
@@ -112,6 +113,7 @@ def name_of(key: str) -> str:
     return f"{folder}/{_shorten(name, _LONGEST_FILE, rest)}"
 
 
+@lru_cache(maxsize=1 << 14)  # a folder is listed again and again
 def key_of(name: str) -> str | None:
     """Turn an object name back into its key.
 
