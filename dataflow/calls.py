@@ -197,9 +197,9 @@ class BundleCall:
         return self.key
 
     def __reduce__(self) -> tuple[object, ...]:
-        from distributed.protocol.pickle import dumps
+        import cloudpickle
 
-        return Sealed, (self.run, self.key, dumps(self.calls))  # type: ignore[no-untyped-call]
+        return Sealed, (self.run, self.key, cloudpickle.dumps(self.calls))
 
 
 class Sealed(NamedTuple):
@@ -211,9 +211,9 @@ class Sealed(NamedTuple):
 
     def open(self) -> BundleCall:
         """The call itself."""
-        from distributed.protocol.pickle import loads
+        import cloudpickle
 
-        return BundleCall(run=self.run, key=self.key, calls=loads(self.calls))  # type: ignore[no-untyped-call]
+        return BundleCall(run=self.run, key=self.key, calls=cloudpickle.loads(self.calls))
 
 
 @dataclass(frozen=True, slots=True)

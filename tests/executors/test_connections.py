@@ -91,7 +91,7 @@ class TestWhere:
                 init(**options)
                 made.append(self)
 
-        options = {"n_workers": 0, "processes": False, "threads_per_worker": 3, "dashboard_address": None}
+        options = {"n_workers": 0, "processes": False, "threads_per_worker": 3, "dashboard_address": "127.0.0.1:0"}
         executor = DaskExecutor(Noted, cluster_kwargs=options, adapt={"minimum": 1, "maximum": 1})
         run_something(executor, mailbox)
         assert made[0].status.name == "closed"

@@ -62,7 +62,7 @@ def test_what_no_other_process_can_reach_has_none() -> None:
     from distributed import LocalCluster
 
     make: Any = LocalCluster
-    with make(n_workers=0, processes=False, dashboard_address=None) as cluster:
+    with make(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         assert cluster.scheduler_address.startswith("inproc://")
         assert DaskExecutor(cluster).spec is None
         assert DaskExecutor(cluster.scheduler_address).spec is None

@@ -49,20 +49,6 @@ def test_many_calls_are_a_few_dask_tasks_and_objects(executor: Any) -> None:
     assert objects(run) < WIDE / 2
 
 
-def test_many_cached_calls_go_together_and_are_all_found_again(executor: Any) -> None:
-    cached = one.options(cache=True)
-
-    @flow
-    def fan() -> object:
-        return total([cached(n) for n in range(WIDE)])
-
-    run: Any = fan.run(executor=executor)
-    assert objects(run) < WIDE / 2
-    again = fan.run(executor=executor)
-    assert {again[f"one-{n}"].state.type for n in range(2, WIDE + 1)} == {states.CACHED}
-    assert again.result() == run.result() == sum(range(1, WIDE + 1))
-
-
 def test_a_chain_is_one_dask_task_and_each_link_has_its_record(executor: Any) -> None:
     @flow
     def chain() -> object:

@@ -325,3 +325,20 @@ def test_a_run_that_looked_too_early_does_not_compute_what_was_made_before_its_c
     finally:
         install(None)
     assert marks(log) == {"made": 1}
+
+
+def test_many_short_calls_go_together_and_are_all_found_again(executor: Any) -> None:
+    @task(cache=True)
+    def one(n: int) -> int:
+        return n + 1
+
+    @flow
+    def fan() -> object:
+        return [one(n) for n in range(200)]
+
+    run: Any = fan.run(executor=executor)
+    assert run.result() == list(range(1, 201))
+    assert len({row.reference["url"] for row in run._store.task_runs(run.id)}) < 100
+    again = fan.run(executor=executor)
+    assert Counter(types(again).values()) == {states.CACHED: 200}
+    assert again.result() == run.result()
