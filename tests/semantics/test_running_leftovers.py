@@ -1,13 +1,18 @@
-"""Runs that are over leave nothing in memory, here and on the workers."""
+"""Runs that are over leave nothing in memory, here and on the workers, and need no record of runs before them."""
 
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from dataflow import Node, flow, task
+import pytest
+
+from dataflow import Node, flow, get_run, task
+from dataflow.errors import NoSuchRun
 from dataflow.session import KEPT_SESSIONS
 
 
@@ -52,3 +57,13 @@ def test_runs_leave_nothing_in_memory(place: tuple[str, Any]) -> None:
     while more := [now - then for now, then in zip(everywhere(), before, strict=True) if now - then]:
         assert time.monotonic() < deadline, more  # a run's own threads live on for two seconds
         time.sleep(0.1)
+
+
+def test_a_record_that_was_deleted_between_two_runs_is_made_anew(place: tuple[str, Any], home: Path) -> None:
+    _, executor = place
+    first = sums.run(executor=executor)
+    assert first.result() == [4950, 4950]
+    shutil.rmtree(home)
+    assert sums.run(executor=executor).result() == [4950, 4950]
+    with pytest.raises(NoSuchRun):
+        get_run(first.id)
