@@ -18,7 +18,7 @@ from dataflow.definition import Definition
 from dataflow.node import Flat, Node, Walk, Whole
 from dataflow.outcome import Outcome
 from dataflow.runner import run_task
-from dataflow.structure import replace
+from dataflow.structure import LEAVES, replace
 from dataflow.task import STRICT
 from dataflow.triggers import all_successful
 from dataflow.works import FLYING, Group, Item, Known, Part, Single, is_each, nodes_in
@@ -295,6 +295,8 @@ def _number(key: str) -> int:
 
 
 def _slotted(value: object, slots: Mapping[Node, Slot]) -> object:
+    if type(value) in LEAVES:
+        return value
     if isinstance(value, Node):
         return slots[value]
     return replace(value, Node, lambda node: slots[node])

@@ -59,18 +59,17 @@ class Records:
 
     def _stored_at(self, row: TaskRunRow) -> Reference | None:
         """Where a task run's value is stored; None: it is at hand."""
+        if (row.path, row.idx) in self.values and row.state in states.WITH_VALUE:
+            return None
+        if row.reference is not None and row.state in states.WITH_VALUE:
+            return Reference.from_dict(row.reference)
         who = label(row.path, row.idx)
         if row.state not in states.FINAL:
             raise NotFinished(who, row.state)
-        if row.state not in states.WITH_VALUE:
-            details = row.details or {}
-            state = State(type=row.state, message=row.message)
-            raise TaskFailed(who, state, str(details.get("text") or row.message or row.state))
-        if (row.path, row.idx) in self.values:
-            return None
-        if row.reference is None:
+        if row.state in states.WITH_VALUE:
             raise TaskFailed(who, State(type=row.state), "its value was not stored (persist=False)")
-        return Reference.from_dict(row.reference)
+        state = State(type=row.state, message=row.message)
+        raise TaskFailed(who, state, str((row.details or {}).get("text") or row.message or row.state))
 
     def task_run(self, path: str, index: int) -> TaskRun:
         """One task run; Pending where nothing is on record of it."""
