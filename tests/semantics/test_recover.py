@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dataflow import states
 from tests.chaos.zygote import Zygote, environment
+from tests.isolation.children import alive
 from tests.semantics.gates import began
 from tests.semantics.machines import Machine, Process, lease_of, until
 from tests.semantics.races import open_gates, race
@@ -26,8 +28,11 @@ def killed(machine: Machine, folder: Path, executor: str = "threads:2") -> Proce
     until(lambda: began(folder)["slow"], "the body begins")
     if executor != "sync":  # which writes nothing while a body runs
         until(lambda: is_on_record(machine), "that is on record")
+    workers = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
     driver.proc.signal(signal.SIGKILL)
     driver.proc.wait(10)
+    # One that outlives it for a moment might see its gate open, and commit: then there is nothing to run again.
+    until(lambda: not any(map(alive, workers)), "its workers are gone, too")
     return driver
 
 

@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
-import psutil
 import pytest
 
 from dataflow import context, flow, task
+from tests.isolation.children import alive
 
 if TYPE_CHECKING:
     from tests.semantics.conftest import Ledger
-
-
-def alive(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.parametrize("limit", [0.5, timedelta(milliseconds=500)], ids=["seconds", "timedelta"])
