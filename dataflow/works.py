@@ -139,25 +139,24 @@ class Item:
         Build order.
     """
 
-    # There may be very many items, and most keep most of these as they are: one has only what is its own.
-    status = WAITING
-    blockers = 0
-    joined = 0
-    consumers: Many[Item] = ()
-    upstream: Many[Item] = ()  # what the blockers count
-    pointers: Many[tuple[Group, int]] = ()  # indices of groups that wait for this item
-    counted = False  # its consumers count it in `joined`
-    open_consumers = 0
-    keys: Many[str] = ()  # kept on the executor until the last consumer is done
-    returned = False
-    borrowers: Many[Group] = ()  # groups of which some indices need it
-    pointed_by: Many[Group] = ()  # those among them with an item that has its value in it
-    is_leaf = True  # nothing follows it
-    is_end = False  # a deferred subflow that is not done ends as it does
-    key: str | None = None
-
     def __init__(self, order: int) -> None:
         self.order = order
+        self.status = WAITING
+        self.blockers = 0
+        self.joined = 0
+        # Most items have none of these; a list of nothing for each would cost more than the item.
+        self.consumers: Many[Item] = ()
+        self.upstream: Many[Item] = ()  # what the blockers count
+        self.pointers: Many[tuple[Group, int]] = ()  # indices of groups that wait for this item
+        self.counted = False  # its consumers count it in `joined`
+        self.open_consumers = 0
+        self.keys: Many[str] = ()  # kept on the executor until the last consumer is done
+        self.returned = False
+        self.borrowers: Many[Group] = ()  # groups of which some indices need it
+        self.pointed_by: Many[Group] = ()  # those among them with an item that has its value in it
+        self.is_leaf = True  # nothing follows it
+        self.is_end = False  # a deferred subflow that is not done ends as it does
+        self.key: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -173,17 +172,16 @@ class Single(Item):
     `stands_for`, the task runs (a deferred subflow, or a child of a mapped one) that end as this one does.
     """
 
-    known: Known | None = None
-    number: int | None = None
-    attempt = base = failed = strikes = 0
-    suspect = False  # it may have killed its worker, and goes alone
-    resumed = False
-    answers: Answers = ()
-    stands_for: Many[Single | tuple[Group, int]] = ()
-
     def __init__(self, node: Node, order: int) -> None:
         super().__init__(order)
         self.node = node
+        self.known: Known | None = None
+        self.number: int | None = None
+        self.attempt = self.base = self.failed = self.strikes = 0
+        self.suspect = False  # it may have killed its worker, and goes alone
+        self.resumed = False
+        self.answers: Answers = ()
+        self.stands_for: Many[Single | tuple[Group, int]] = ()
 
     def __repr__(self) -> str:
         return f"Single({self.node.path}: {self.known or ('waiting', 'flying', 'held', 'done')[self.status]})"
