@@ -42,17 +42,21 @@ def open_results(url: str) -> ResultStore:
 
 def open_runs(url: str | None = None) -> RunStore:
     """The record of runs at a URL, or as configured."""
+    from dataflow_storage import RunStore
+
     url = url or settings.runs_url()
-    if "://" not in url:
-        Path(url).parent.mkdir(parents=True, exist_ok=True)
-        if not Path(url).exists():  # somebody has deleted it: a new one is wanted, not a complaint
-            _latest.cache_clear()
-    return _latest(url)
+    if "://" in url:
+        return RunStore(url)
+    path = Path(url).expanduser().absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():  # somebody has deleted it: a new one is wanted, not a complaint
+        _latest.cache_clear()
+    return _latest(str(path))
 
 
 @lru_cache(maxsize=1)
-def _latest(url: str) -> RunStore:
-    """The store that was used last stays open: runs follow each other, and opening takes longer than a small run."""
+def _latest(path: str) -> RunStore:
+    """The file that was used last stays open: runs follow each other, and opening takes longer than a small run."""
     from dataflow_storage import RunStore
 
-    return RunStore(url)
+    return RunStore(path)

@@ -203,7 +203,7 @@ class Record:
             outputs = by_path(self._graph.outputs)
         else:
             raise NotFinished(f"run {self.name}", "Success, but what its flow returned could not be stored")
-        values = self._outputs(set(find(outputs, OutputRef)))
+        values = self._outputs(dict.fromkeys(find(outputs, OutputRef)))
         return replace(outputs, OutputRef, values.__getitem__)
 
     def _outputs(self, wanted: Collection[OutputRef]) -> dict[OutputRef, object]:
