@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from dataflow import states
 from dataflow.errors import MapError
-from dataflow.events import NO_INDEX, TaskEvent
+from dataflow.events import NO_INDEX, Several, TaskEvent
 from dataflow.graph import Graph, check_targets
 from dataflow.node import Node
 from dataflow.task import STRICT
@@ -26,6 +26,7 @@ from dataflow.works import (
     Group,
     Item,
     Known,
+    KnownTogether,
     Memory,
     Owner,
     Part,
@@ -350,7 +351,7 @@ class Board:
         """An output that is not stored is fetched at the end."""
         if isinstance(item, Group):
             return any(part.returned and not part.whole and not part.node.policy.persist for part in item.parts)
-        return item.returned and any(not node.policy.persist for node in nodes_of(item))
+        return item.returned and isinstance(item, Single) and not item.node.policy.persist
 
     def unwait(self, group: Group, index: int) -> None:
         if index in group.waits:
@@ -372,6 +373,23 @@ class Board:
                 group.unsent -= 1
             group.place[index] = DONE
             group.remaining -= 1
+
+    def learn_several(self, event: Several) -> None:
+        """Task runs began, or succeeded, in their first attempt."""
+        found = event.references
+        if event.path is None:
+            for place, path in enumerate(event.which):
+                item = self.by_path.get(path)
+                if isinstance(item, Single) and item.status != DONE:
+                    item.attempt = item.attempt or 1
+                    if found is not None:
+                        self.finish(item, KnownTogether(event.type, found, place, item.key, number=item.number))
+        elif found is not None and isinstance(group := self.by_path.get(event.path), Group) and group.width is not None:
+            part = group.part(event.path)
+            for place, index in enumerate(event.which):
+                known = KnownTogether(event.type, found, place, group.key_of[index], single=False)
+                self.learn_child(group, part, index, known)
+            self.settle(group)
 
     def settle(self, group: Group) -> None:
         if group.width is not None and group.remaining == 0 and group.status != DONE:

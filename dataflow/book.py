@@ -66,7 +66,7 @@ class Book:
         """An event goes on record, and hooks hear of it where it is new."""
         if isinstance(event, TaskEvent) and event.details and "text" in event.details:
             event = event._replace(details=in_cells(event.details))
-        if isinstance(event, Several) and (self._away or self._hooks.listen(event.path)):
+        if isinstance(event, Several) and (self._away or self._hooks.listen(event.paths)):
             for one in event.each():
                 self.record(one)
         elif self.recorder.add(event) and isinstance(event, TaskEvent):

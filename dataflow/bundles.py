@@ -8,8 +8,9 @@ from typing import cast
 
 from dataflow.bundled import PATHS
 from dataflow.calls import BundleCall, Call, Inner, Unit, resolve
-from dataflow.chunks import Chunk, Made, Place, Who, is_stored
+from dataflow.chunks import Chunk, is_stored
 from dataflow.events import NO_INDEX, BatchDone
+from dataflow.lanes import Made, Place
 from dataflow.outcome import ABSENT, DEFERRED, DEFERRED_OUTCOME, Bundle, Outcome
 from dataflow.result_keys import bundle_name
 from dataflow.results import find_cached, find_own, look_anew
@@ -62,8 +63,8 @@ class BundleChunk(Chunk):
     def _at(self, unit: Unit) -> Place:
         return Place(self._lane, self._number[unit.path])
 
-    def _who(self, place: Place) -> Who:
-        return Who(self._paths[place.number], NO_INDEX)
+    def _who_all(self, lane: str, numbers: Sequence[int]) -> tuple[str | None, Sequence[int | str]]:
+        return None, [self._paths[number] for number in numbers]
 
     def _before(self, place: Place) -> Iterator[Place]:
         return (Place(place.lane, number) for number in self._picks[place.number])

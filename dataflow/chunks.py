@@ -12,20 +12,22 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from itertools import repeat
+from typing import TypeVar
 
 from dataflow import cached, keys, states
 from dataflow.body import Raised
 from dataflow.calls import Unit
 from dataflow.definition import Policy
-from dataflow.events import Split, TaskEvent
+from dataflow.events import NO_INDEX, Several, Split, TaskEvent
 from dataflow.failure import describe, one_line
+from dataflow.lanes import Made, Place, Who
 from dataflow.outcome import ABSENT, DEFERRED, Outcome
 from dataflow.reaching import is_away, put_by, reach
 from dataflow.result_keys import join_key, split_key
-from dataflow.results import commit_one, find_cached, look_at_target, policy_caches, report
+from dataflow.results import commit_one, find_cached, look_at_target, report
 from dataflow.session import Session
-from dataflow_storage import Encoded, Reference, StoreUnavailable
+from dataflow_storage import Reference, StoreUnavailable
 from dataflow_storage.packing import Packer
 from dataflow_storage.references import CommittedMany
 
@@ -34,54 +36,6 @@ CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 4_000_000
 LONG_SECONDS = 0.25  # a task run that takes longer does not hold up the others of its Dask task
 GIVEN_UP = 1 << 40  # an item at or below minus this one tells that the rest was given up, and at which number
-
-
-class Place(NamedTuple):
-    """A lane, and a number in it."""
-
-    lane: str
-    number: int
-
-
-class Who(NamedTuple):
-    """A task run."""
-
-    path: str
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
-
-
-class Made:
-    """The successes of a lane that are not committed yet.
-
-    State: `packer`, their bytes, and `outcomes`, by number; `one`, the first of the task runs; `attempts`, of those
-    that took more than one; `units`, the task runs that the cache must hear of. So there are few objects for each.
-    """
-
-    __slots__ = ("attempts", "one", "outcomes", "packer", "units")
-
-    def __init__(self) -> None:
-        self.packer = Packer()
-        self.outcomes: dict[int, Outcome] = {}
-        self.one: Unit | None = None
-        self.attempts: dict[int, int] = {}
-        self.units: dict[int, Unit] = {}
-
-    def add(self, number: int, unit: Unit, outcome: Outcome, encoded: Encoded) -> None:
-        """A body has returned."""
-        self.packer.add(number, encoded)
-        self.outcomes[number] = outcome
-        self.one = self.one or unit
-        if unit.attempt > 1:
-            self.attempts[number] = unit.attempt
-        if policy_caches(unit):
-            self.units[number] = unit
-
-    def drop(self, numbers: Iterable[int]) -> None:
-        """These do not count."""
-        for number in numbers:
-            del self.outcomes[number]
-            self.units.pop(number, None)
-        self.packer = Packer() if not self.outcomes else self.packer.without({*self.packer.items} - {*self.outcomes})
 
 
 class Chunk(ABC):
@@ -108,6 +62,8 @@ class Chunk(ABC):
     put off; `_given_up`, what another Dask task runs; `_refused`, by thread. The lock: while a body takes its time, the
     ticker commits what others have made.
     """
+
+    alone = False
 
     def __init__(
         self,
@@ -149,8 +105,8 @@ class Chunk(ABC):
         """The place of a task run."""
 
     @abstractmethod
-    def _who(self, place: Place) -> Who:
-        """The task run at a place."""
+    def _who_all(self, lane: str, numbers: Sequence[int]) -> tuple[str | None, Sequence[int | str]]:
+        """The task runs at places of a lane, as `Several` tells of them."""
 
     @abstractmethod
     def _before(self, place: Place) -> Iterator[Place]:
@@ -179,9 +135,15 @@ class Chunk(ABC):
                     self._take(Place(lane, number), chunk[number])
 
     def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
-        """Tell the driver of successes."""
-        for number in numbers:
+        """Tell the driver of successes; as one event of those at their first attempt."""
+        first = [number for number in numbers if number not in made.attempts]
+        for number in made.attempts.keys() & set(numbers):
             self._tell(Place(lane, number), made, made.outcomes[number])
+        if first:
+            times, places = repeat(time.time(), len(first)), map(committed.places.__getitem__, first)
+            path, which = self._who_all(lane, first)
+            found = committed.references.take(places)
+            self._session.emit(Several(path, states.SUCCESS, self._session.worker, which, times, found))
 
     def _key(self, lane: str, first: int) -> str:
         job = self._session.job
@@ -402,6 +364,10 @@ class Chunk(ABC):
         self._session.emit(
             TaskEvent(path, index, outcome.type, time.time(), attempt, outcome.message, details, reference, worker)
         )
+
+    def _who(self, place: Place) -> Who:
+        path, which = self._who_all(place.lane, [place.number])
+        return Who(str(which[0]), NO_INDEX) if path is None else Who(path, place.number)
 
     def _reach(self, place: Place, call: Callable[[], R]) -> R:
         return reach(self._session, *self._who(place), 0, call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from dataflow.graph import Graph
@@ -53,44 +53,52 @@ class TaskEvent(NamedTuple):
 
 
 class Several:
-    """Children of a map that entered a state in their first attempt, without a message: as many TaskEvents in one.
+    """Task runs that entered a state in their first attempt, without a message: as many TaskEvents in one.
 
     Parameters
     ----------
-    path, type, worker : str
+    path : str or None
+        The map whose children they are; None: they are of nodes that are not mapped.
+    type, worker : str
         As in TaskEvent, for all of them.
-    indices, times : list
-        Of each; it may be extended until it is sent.
+    which, times : list
+        Of each, its index or, where `path` is None, its path; and when. They may be extended until it is sent.
     references : References, optional
         Where the result of each was committed.
     """
 
-    __slots__ = ("indices", "path", "references", "times", "type", "worker")
+    __slots__ = ("path", "references", "times", "type", "which", "worker")
 
     def __init__(
         self,
-        path: str,
+        path: str | None,
         type: str,
         worker: str,
-        indices: Iterable[int] = (),
+        which: Iterable[Any] = (),
         times: Iterable[float] = (),
         references: References | None = None,
     ) -> None:
         self.path, self.type, self.worker = path, type, worker
-        self.indices, self.times = list(indices), list(times)
+        self.which, self.times = list(which), list(times)
         self.references = references
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.which)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The nodes that they are of."""
+        return self.which if self.path is None else [self.path]
 
     def each(self) -> Iterator[TaskEvent]:
         """The events, one by one."""
         found: Iterable[Reference | None] = repeat(None) if self.references is None else self.references
-        for index, time, reference in zip(self.indices, self.times, found, strict=False):
-            yield TaskEvent(self.path, index, self.type, time, 1, reference=reference, worker=self.worker)
+        for one, time, reference in zip(self.which, self.times, found, strict=False):
+            path, index = (one, NO_INDEX) if self.path is None else (self.path, one)
+            yield TaskEvent(path, index, self.type, time, 1, reference=reference, worker=self.worker)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Several, (self.path, self.type, self.worker, self.indices, self.times, self.references)
+        return Several, (self.path, self.type, self.worker, self.which, self.times, self.references)
 
 
 class LogLine(NamedTuple):

@@ -44,9 +44,9 @@ class Hooks:
         """Nodes joined the run."""
         self._tasks.update((node.path, node.definition.hooks) for node in nodes if node.definition.hooks)
 
-    def listen(self, path: str) -> bool:
-        """Whether somebody wants to hear of the task runs of a node."""
-        return path in self._tasks
+    def listen(self, paths: Sequence[str]) -> bool:
+        """Whether somebody wants to hear of the task runs of one of these nodes."""
+        return not self._tasks.keys().isdisjoint(paths)
 
     def task_changed(self, event: TaskEvent) -> None:
         """A task run entered a state."""

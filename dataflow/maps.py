@@ -6,16 +6,16 @@ import time
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import repeat
 from typing import cast
 
 from dataflow import states
 from dataflow.binding import bind
 from dataflow.calls import BatchCall, Column, Group, Held, Item, Pointer, Slot, Stage, Unit, resolve
-from dataflow.chunks import Chunk, Made, Place, Who, is_stored
+from dataflow.chunks import Chunk, is_stored
 from dataflow.errors import MapError
-from dataflow.events import BatchDone, Measured, Several
+from dataflow.events import BatchDone, Measured
 from dataflow.failure import describe, one_line
+from dataflow.lanes import Made, Place
 from dataflow.node import Flat, Walk
 from dataflow.outcome import DEFERRED, DEFERRED_OUTCOME, Batch, Missing, Outcome, has_value
 from dataflow.reaching import reach
@@ -25,7 +25,6 @@ from dataflow.structure import replace
 from dataflow.together import each, is_async
 from dataflow.unit import flat, pass_on, refuse, run_unit, skip
 from dataflow.walking import as_items, common_length
-from dataflow_storage.references import CommittedMany
 
 NOTHING: list[Outcome | list[Outcome]] = []  # what a child waits for that waits for nothing; nobody adds to it
 
@@ -86,8 +85,8 @@ class MapChunk(Chunk):
     def _at(self, unit: Unit) -> Place:
         return Place(unit.path, unit.index)
 
-    def _who(self, place: Place) -> Who:
-        return Who(*place)
+    def _who_all(self, lane: str, numbers: Sequence[int]) -> tuple[str | None, Sequence[int | str]]:
+        return lane, numbers
 
     def _before(self, place: Place) -> Iterator[Place]:
         return (Place(path, place.number) for path in self._upstream[place.lane])
@@ -97,14 +96,6 @@ class MapChunk(Chunk):
 
     def _meta(self, lane: str, made: Made) -> dict[str, object]:
         return meta_of(self._session, made.one) if made.one else {"path": lane}
-
-    def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
-        super()._report(lane, made, [number for number in numbers if number in made.attempts], committed)
-        plain = [number for number in numbers if number not in made.attempts]
-        if plain:
-            times, places = repeat(time.time(), len(plain)), map(committed.places.__getitem__, plain)
-            found = committed.references.take(places)
-            self._session.emit(Several(lane, states.SUCCESS, self._session.worker, plain, times, found))
 
 
 def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> Batch:

@@ -114,12 +114,13 @@ class Plan:
         if isinstance(event, Split):
             self._split(event)
             return
+        if isinstance(event, Several):
+            self._board.learn_several(event)
+            return
         item = self._board.by_path.get(event.path)
         if item is None or item.status == DONE:
             return
-        if isinstance(event, Several):
-            self._fold_children(_as_group(item), event)
-        elif isinstance(event, Measured):
+        if isinstance(event, Measured):
             if isinstance(item, Group) and item.width is None:
                 # Maybe not the last that was sent: another upstream was put off while this one measured.
                 item.measure_key = event.key
@@ -164,14 +165,6 @@ class Plan:
             group.holding[index] = event.due
             if event.type == states.PAUSED:
                 self._paused[group.part(event.path).node.path, index] = (group, index)
-
-    def _fold_children(self, group: Group, event: Several) -> None:
-        """Children began, or succeeded, in their first attempt."""
-        if event.references is not None and group.width is not None:
-            part = group.part(event.path)
-            for index, known in group.ended(event.type, event.indices, event.references):
-                self._board.learn_child(group, part, index, known)
-            self._board.settle(group)
 
     def _defer(self, item: Single, event: TaskEvent) -> None:
         if event.due is None:

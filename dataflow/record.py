@@ -7,7 +7,7 @@ All that is told comes from the record and the result store, so a Run in the pro
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from dataflow.report import report
 from dataflow.states import State
 from dataflow.structure import find, replace
 from dataflow.task_runs import Records, TaskRun, TaskRuns, pending
-from dataflow_storage.rows import NodeRow, RunRow, TaskRunRow, TransitionRow
+from dataflow_storage.rows import EndRow, NodeRow, RunRow, TaskRunRow, TransitionRow
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from dataflow_storage import ResultStore, RunStore
 
 MOST_FAILED = 1000
-PATHS_AT_ONCE = 1000  # in one question to the record
 
 
 class Record:
@@ -203,32 +202,23 @@ class Record:
             outputs = by_path(self._graph.outputs)
         else:
             raise NotFinished(f"run {self.name}", "Success, but what its flow returned could not be stored")
-        values = self._outputs(dict.fromkeys(find(outputs, OutputRef)))
-        return replace(outputs, OutputRef, values.__getitem__)
+        values = self._outputs({ref.path: ref.mapped for ref in find(outputs, OutputRef)})
+        return replace(outputs, OutputRef, lambda ref: values[ref.path])
 
-    def _outputs(self, wanted: Collection[OutputRef]) -> dict[OutputRef, object]:
-        """The values of nodes; one that was skipped has none, and a mapped one those that its children have."""
-        rows: dict[str, list[TaskRunRow]] = {}
-        paths = [ref.path for ref in wanted]
-        for first in range(0, len(paths), PATHS_AT_ONCE):
-            for row in self._store.task_runs(self.id, path=paths[first : first + PATHS_AT_ONCE]):
-                rows.setdefault(row.path, []).append(row)
-        values: dict[OutputRef, object] = {}
-        single, read = set[OutputRef](), dict[OutputRef, list[TaskRunRow]]()
-        for ref in wanted:
-            own = rows.get(ref.path, [])
-            children = [row for row in own if row.idx != NO_INDEX] if ref.mapped else []
-            if children or (ref.mapped and not own):
-                read[ref] = [row for row in children if row.state != states.SKIPPED]
+    def _outputs(self, wanted: Mapping[str, bool]) -> dict[str, object]:
+        """Values of nodes by path; one that was skipped has none, a mapped one (True) those that its children have."""
+        values, single, read = dict[str, object](), set[str](), dict[str, list[EndRow]]()
+        for path, own in self._store.ends(self.id, wanted).items():
+            if wanted[path] and (not own or own[-1].idx != NO_INDEX):
+                read[path] = [row for row in own if row.idx != NO_INDEX and row.state != states.SKIPPED]
             elif own[0].state == states.SKIPPED:
-                values[ref] = Missing(TaskRun(self._records, own[0]).state)
+                values[path] = Missing(self._records.task_run(path, NO_INDEX).state)
             else:
-                single.add(ref)
-                read[ref] = own
+                single.add(path)
+                read[path] = own
         found = iter(self._records.of([row for each in read.values() for row in each]))
-        for ref, each in read.items():
-            its = list(islice(found, len(each)))
-            values[ref] = its[0] if ref in single else its
+        for path, each in read.items():
+            values[path] = next(found) if path in single else list(islice(found, len(each)))
         return values
 
     @property

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 
 from dataflow import states
 from dataflow.events import NO_INDEX, Event, LogLine, Several, TaskEvent, label
 from dataflow.node import Node
-from dataflow.spans import Spans, columns
+from dataflow.spans import Spans, columns, several
 from dataflow_storage.rows import Batch, Columns
 
 logger = logging.getLogger(__name__)
 Row = dict[str, object]
 NONE: Mapping[int, str] = {}
+MANY_ALIKE = 3  # fewer rows go with others to make one statement
 
 
 class Recorder:
@@ -38,13 +39,13 @@ class Recorder:
 
     def _clear(self) -> None:
         self._run: Row | None = None
-        self._nodes: list[Row] = []
+        self._nodes: list[Row | Columns] = []
         self._task_runs: dict[str, dict[int, Row]] = {}
         self._transitions: list[Row | Columns] = []
         self._attempts: dict[tuple[str, int, int], Row] = {}
         self._spans = Spans()
         self._logs: list[Row] = []
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._hooks: list[Row] = []
         self._orders: list[int] = []
         self.size = 0
@@ -55,36 +56,36 @@ class Recorder:
 
     def add_nodes(self, nodes: Sequence[Node], start: int) -> None:
         """Nodes joined the graph."""
-        told_of: dict[int, Row] = {}  # by definition
-        for position, node in enumerate(nodes, start):
-            if node.path in self._written:
-                continue
+        new = [(position, node) for position, node in enumerate(nodes, start) if node.path not in self._written]
+        for _, alike in groupby(new, lambda each: _described(each[1])):
+            positions, them = zip(*alike, strict=True)
+            self._nodes += self._rows_of(them, positions)
+        for _, node in new:
             self._written.add(node.path)
-            self.size += 1
-            details = told_of.get(id(node.definition))
-            if details is None:
-                details = told_of[id(node.definition)] = {
-                    "tags": list(node.definition.tags),
-                    "builds": node.definition.builds,
-                    "reuse": "target" if node.policy.target else "cache" if node.policy.cache else "",
-                }
-            self._nodes.append(
-                {
-                    "path": node.path,
-                    "position": position,
-                    "task": node.name,
-                    "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
-                    "width": self._widths.get(node.path) if node.width is None else node.width,
-                    "upstream": [up.path for up in node.upstream],
-                    "details": details,
-                }
-            )
             # What was found committed is told, and counted, before the subflow that it is in has joined again.
             told = not node.mapped and NO_INDEX in self._current.get(node.path, NONE)
             width = node.width if node.mapped else 1 - told
             if width is not None and node.path not in self._listed:
                 self._counts[node.path, states.PENDING] += width
                 self._listed.add(node.path)
+        self.size += len(new)
+
+    def _rows_of(self, nodes: Sequence[Node], positions: Sequence[int]) -> Sequence[Row | Columns]:
+        """Rows of nodes that differ in their paths, and what was learned of those."""
+        node, paths = nodes[0], [node.path for node in nodes]
+        shared: Row = {
+            "task": node.name,
+            "kind": "map" if node.mapped else "internal" if node.definition.internal else "task",
+            "upstream": [up.path for up in node.upstream],
+            "details": {
+                "tags": list(node.definition.tags),
+                "builds": node.definition.builds,
+                "reuse": "target" if node.policy.target else "cache" if node.policy.cache else "",
+            },
+        }
+        widths = [self._widths.get(node.path) if node.width is None else node.width for node in nodes]
+        rows = columns(shared, {"path": paths, "position": positions, "width": widths})
+        return [rows] if len(nodes) >= MANY_ALIKE else [*rows.rows()]
 
     def set_width(self, path: str, width: int) -> None:
         """A map learned its width."""
@@ -125,29 +126,42 @@ class Recorder:
         return self._add_state(event) if isinstance(event, TaskEvent) else True
 
     def _add_several(self, event: Several) -> bool:
-        """Record children that begin or succeed together. False, and nothing is recorded, where they are not alike."""
-        path, entered = event.path, dict.fromkeys(event.indices, event.type)
-        current = self._current.setdefault(path, {})
-        befores = {state or states.PENDING for state in set(map(current.get, entered))}
+        """Record what begins or succeeds together. False, and nothing is recorded, where they are not alike."""
+        entered = dict.fromkeys(event.which, event.type)
+        if event.path is None:
+            befores = {self.state_of(path, NO_INDEX) for path in entered}
+            rows: Iterable[object] = self._task_runs
+        else:
+            current = self._current.setdefault(event.path, {})
+            befores = {state or states.PENDING for state in set(map(current.get, entered))}
+            rows = self._task_runs.get(event.path, NONE)
         if len(befores) != 1 or len(entered) < len(event):
             return False
         [before] = befores
-        if event.type not in states.TASK_TRANSITIONS[before]:
-            return False
-        if not entered.keys().isdisjoint(self._task_runs.get(path, NONE)):  # rows of their own: these are written later
+        # What has a row of its own has to have it still: these are written before such rows.
+        if event.type not in states.TASK_TRANSITIONS[before] or not entered.keys().isdisjoint(rows):
             return False
         self.size += 2 * len(entered)
-        current.update(entered)
-        self._counts[path, event.type] += len(entered)
-        self._counts[path, before] -= len(entered)
+        if event.path is None:
+            for path in entered:
+                self._current.setdefault(path, {})[NO_INDEX] = event.type
+                self._count(path, event.type, before, listed=path in self._listed)
+        else:
+            current.update(entered)
+            self._count(event.path, event.type, before, len(entered))
         if event.type == states.RUNNING:
             self._spans.begin(event)
         else:
             self.ended += len(entered)
             self._spans.end(event)
-        shared = {"path": path, "state": event.type, "message": "", "attempt": 1}
-        self._transitions.append(columns(shared, {"idx": event.indices, "time": event.times}))
+        shared = {"state": event.type, "message": "", "attempt": 1}
+        self._transitions.append(several(event.path, event.which, shared, {"time": event.times}))
         return True
+
+    def _count(self, path: str, entered: str, left: str, n: int = 1, *, listed: bool = True) -> None:
+        self._counts[path, entered] += n
+        if listed:
+            self._counts[path, left] -= n
 
     def _add_state(self, event: TaskEvent) -> bool:
         who = event.path, event.index
@@ -190,9 +204,7 @@ class Recorder:
                 "attempt": event.attempt,
             }
         )
-        self._counts[event.path, event.type] += 1
-        if event.index != NO_INDEX or event.path in self._listed:
-            self._counts[event.path, before] -= 1
+        self._count(event.path, event.type, before, listed=event.index != NO_INDEX or event.path in self._listed)
         if event.attempt:
             self._add_attempt(event)
         return True
@@ -290,3 +302,8 @@ class Recorder:
         )
         self._clear()
         return batch
+
+
+def _described(node: Node) -> object:
+    """What the record says of a node, but for its path and width: the same for those with the same."""
+    return id(node.definition), node.mapped, *map(id, node.upstream)

@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 class Committer(Protocol):
-    """Commits what units return, one way or another."""
+    """Commits what units return, one way or another. `alone`: one of them, of which the driver is told by itself."""
+
+    alone: bool
 
     def find(self, unit: Unit) -> Outcome | None:
         """The outcome of this very task run, where it was committed before."""
@@ -81,6 +83,8 @@ def render_target(job: Job, definition: Definition, path: str, index: int) -> st
 
 class SingleCommitter:
     """Commits one value as one object, at once."""
+
+    alone = True
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -142,8 +142,8 @@ class Session:
         # An inline driver may ask for a flush while it takes in what a flush sends.
         self._lock = threading.RLock()
         self._buffer: list[Event] = []
-        # Of the buffer, by path and thread: what begins next is put there.
-        self._begun: dict[tuple[str, int], Several] = {}
+        # Of the buffer, by map (None: plain nodes) and thread: what begins next is put there.
+        self._begun: dict[tuple[str | None, int], Several] = {}
         self._size = 0
         self._flusher: threading.Thread | None = None
         self._named: dict[int, tuple[str, Definition]] = {}
@@ -235,19 +235,20 @@ class Session:
             if urgent or self._size >= FLUSH_EVENTS:
                 self._send()
 
-    def begin(self, path: str, index: int, attempt: int) -> None:
-        """Tell the driver that a body begins; as one event for many children."""
+    def begin(self, path: str, index: int, attempt: int, *, alone: bool) -> None:
+        """Tell the driver that a body begins; of those that are not alone in their Dask task, as one event for many."""
         now = time.time()
-        if attempt > 1 or index == NO_INDEX:
+        if attempt > 1 or alone:
             self.emit(TaskEvent(path, index, RUNNING, now, attempt, worker=self.worker))
             return
-        who = path, threading.get_ident()
+        of, which = (None, path) if index == NO_INDEX else (path, index)
+        who = of, threading.get_ident()
         with self._lock:
             begun = self._begun.get(who)
             if begun is None:
-                begun = self._begun[who] = Several(path, RUNNING, self.worker)
+                begun = self._begun[who] = Several(of, RUNNING, self.worker)
                 self._append(begun)
-            begun.indices.append(index)
+            begun.which.append(which)
             begun.times.append(now)
             self._size += 1
             if self._size >= FLUSH_EVENTS:

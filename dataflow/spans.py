@@ -1,6 +1,7 @@
-"""First attempts of children of maps, from their begin to their success, as columns of rows: between two flushes.
+"""First attempts that were told of together, from begin to success, as columns of rows: between two flushes.
 
-State: `_begun`, when each child began that has not ended since, by path and worker; `_ended`, those that have.
+State: `_begun`, when each began that has not ended since, by map (None: plain nodes) and worker; `_ended`, those that
+have.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dataflow import states
-from dataflow.events import Several
+from dataflow.events import NO_INDEX, Several
 from dataflow_storage import Reference
 from dataflow_storage.rows import Columns
 
@@ -16,21 +17,21 @@ Each = dict[str, Sequence[object] | Columns]
 
 
 class Spans:
-    """What began and what succeeded since the last flush, each child once."""
+    """What began and what succeeded since the last flush, each once."""
 
     def __init__(self) -> None:
-        self._begun: dict[tuple[str, str], dict[int, float]] = {}
+        self._begun: dict[tuple[str | None, str], dict[int | str, float]] = {}
         self._ended: list[tuple[Several, Sequence[float] | None]] = []  # with the times at which they began
 
     def begin(self, event: Several) -> None:
-        """Children began."""
-        self._begun.setdefault((event.path, event.worker), {}).update(zip(event.indices, event.times, strict=True))
+        """Task runs began."""
+        self._begun.setdefault((event.path, event.worker), {}).update(zip(event.which, event.times, strict=True))
 
     def end(self, event: Several) -> None:
-        """Children succeeded. What began since the last flush is written with that, at once."""
+        """Task runs succeeded. What began since the last flush is written with that, at once."""
         begun = self._begun.get((event.path, event.worker), {})
-        if begun.keys() >= set(event.indices):
-            self._ended.append((event, [begun.pop(index) for index in event.indices]))
+        if begun.keys() >= set(event.which):
+            self._ended.append((event, [begun.pop(one) for one in event.which]))
         else:
             self._ended.append((event, None))
 
@@ -39,27 +40,34 @@ class Spans:
         for (path, worker), begun in self._begun.items():
             if begun:
                 times = list(begun.values())
-                shared = {"path": path, "state": states.RUNNING, "message": "", "attempt": 1, "worker": worker}
-                yield columns(shared | {"ended": None}, {"idx": list(begun), "time": times, "started": times})
+                shared = {"state": states.RUNNING, "message": "", "attempt": 1, "worker": worker, "ended": None}
+                yield several(path, list(begun), shared, {"time": times, "started": times})
         for event, started in self._ended:
-            shared = {"path": event.path, "state": event.type, "message": "", "attempt": 1, "details": None}
-            each: Each = {"idx": event.indices, "time": event.times, "ended": event.times, "reference": _told(event)}
+            shared = {"state": event.type, "message": "", "attempt": 1, "details": None}
+            each: Each = {"time": event.times, "ended": event.times, "reference": _told(event)}
             if started is not None:
                 shared["worker"], each["started"] = event.worker, started
-            yield columns(shared, each)
+            yield several(event.path, event.which, shared, each)
 
     def attempts(self) -> Iterator[Columns]:
         """Rows of the attempts."""
         for (path, worker), begun in self._begun.items():
             if begun:
-                shared: dict[str, object] = {"path": path, "attempt": 1, "state": states.RUNNING, "worker": worker}
-                yield columns(shared, {"idx": list(begun), "started": list(begun.values())})
+                shared: dict[str, object] = {"attempt": 1, "state": states.RUNNING, "worker": worker}
+                yield several(path, list(begun), shared, {"started": list(begun.values())})
         for event, started in self._ended:
-            shared = {"path": event.path, "attempt": 1, "state": event.type, "error": None}
-            each: Each = {"idx": event.indices, "ended": event.times}
+            shared = {"attempt": 1, "state": event.type, "error": None}
+            each: Each = {"ended": event.times}
             if started is not None:
                 shared["worker"], each["started"] = event.worker, started
-            yield columns(shared, each)
+            yield several(event.path, event.which, shared, each)
+
+
+def several(path: str | None, which: Sequence[int | str], shared: Mapping[str, object], each: Each) -> Columns:
+    """Rows about children of a map, by index; or, where `path` is None, about plain nodes, by path."""
+    if path is None:
+        return columns({"idx": NO_INDEX, **shared}, {"path": which, **each})
+    return columns({"path": path, **shared}, {"idx": which, **each})
 
 
 def columns(shared: Mapping[str, object], each: Each) -> Columns:

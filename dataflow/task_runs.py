@@ -16,7 +16,7 @@ from dataflow.events import NO_INDEX, label
 from dataflow.log_lines import LogLines
 from dataflow.states import State
 from dataflow_storage.references import Reference
-from dataflow_storage.rows import TaskRunRow, TransitionRow
+from dataflow_storage.rows import EndRow, TaskRunRow, TransitionRow
 
 MOST_COMPLETED = 1000  # indices that Tab offers
 MOST_SHOWN = 20  # children that are told of one by one
@@ -51,13 +51,13 @@ class Records:
         """The value of a task run; see `TaskRun.result`."""
         return self.of([row])[0]
 
-    def of(self, rows: Sequence[TaskRunRow]) -> list[object]:
+    def of(self, rows: Sequence[TaskRunRow | EndRow]) -> list[object]:
         """The values of task runs, in their order; those that are stored together are read together."""
         stored = {n: at for n, row in enumerate(rows) if (at := self._stored_at(row)) is not None}
         read = dict(zip(stored, self.results.get_many(list(stored.values())), strict=True)) if stored else {}
         return [read[n] if n in read else self.values[row.path, row.idx] for n, row in enumerate(rows)]
 
-    def _stored_at(self, row: TaskRunRow) -> Reference | None:
+    def _stored_at(self, row: TaskRunRow | EndRow) -> Reference | None:
         """Where a task run's value is stored; None: it is at hand."""
         if (row.path, row.idx) in self.values and row.state in states.WITH_VALUE:
             return None
@@ -68,6 +68,8 @@ class Records:
             raise NotFinished(who, row.state)
         if row.state in states.WITH_VALUE:
             raise TaskFailed(who, State(type=row.state), "its value was not stored (persist=False)")
+        if isinstance(row, EndRow):
+            row = self.task_run(row.path, row.idx)._row
         state = State(type=row.state, message=row.message)
         raise TaskFailed(who, state, str((row.details or {}).get("text") or row.message or row.state))
 

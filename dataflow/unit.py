@@ -116,7 +116,7 @@ def _attempt(session: Session, unit: Unit, committer: Committer) -> Outcome:
         unit.attempt += 1
         if session.is_cancelled():
             return DEFERRED_OUTCOME  # the driver records what did not start as cancelled
-        session.begin(unit.path, unit.index, unit.attempt)
+        session.begin(unit.path, unit.index, unit.attempt, alone=committer.alone)
         try:
             args, kwargs = reach(session, unit.path, unit.index, unit.attempt, lambda: bind(session, unit))
         except Exception as error:  # an upstream's result is gone, or a secret has no value

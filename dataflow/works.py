@@ -85,13 +85,22 @@ class Known:
         return f"Known({self.type})"
 
 
-class KnownChild(Known):
-    """How one of many children ended that were told of together: its reference is made when somebody asks."""
+class KnownTogether(Known):
+    """How one of many ended that were told of together: its reference is made when somebody asks."""
 
     __slots__ = ("_place", "_references")
 
-    def __init__(self, type: str, references: References, place: int, key: str | None) -> None:
-        self.type, self.message, self.key, self.single, self.number = type, "", key, False, None
+    def __init__(
+        self,
+        type: str,
+        references: References,
+        place: int,
+        key: str | None,
+        *,
+        single: bool = True,
+        number: int | None = None,
+    ) -> None:
+        self.type, self.message, self.key, self.single, self.number = type, "", key, single, number
         self._references, self._place = references, place
 
     @property
@@ -278,11 +287,6 @@ class Group(Item):
         self.key_of = [None] * width
         for part in self.parts:
             part.known = [None] * width
-
-    def ended(self, type: str, indices: Sequence[int], references: References) -> Iterator[tuple[int, Known]]:
-        """How each child ended, of many that are told of together."""
-        for place, index in enumerate(indices):
-            yield index, KnownChild(type, references, place, self.key_of[index])
 
     def is_final(self, index: int) -> bool:
         """Whether every part has ended at an index."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dataflow import flow, states, task
-from dataflow.events import Event, Several, TaskEvent
+from dataflow.events import NO_INDEX, Event, Several, TaskEvent
 from dataflow.recorder import Recorder
 from dataflow_storage import Reference
 from dataflow_storage.references import References
@@ -31,17 +31,31 @@ def children() -> object:
     return child.map(range(WIDTH))
 
 
-def several(dice: random.Random, type: str, indices: list[int], worker: str, now: float) -> Several:
-    times = [now + dice.random() for _ in indices] if dice.random() < 0.5 else [now] * len(indices)
+@flow
+def calls() -> object:
+    return [child(x) for x in range(WIDTH)]
+
+
+GRAPHS = {"children": children.graph(), "calls": calls.graph()}
+
+
+def who(of: str, number: int) -> tuple[str, int]:
+    return ("child", number) if of == "children" else (GRAPHS[of].nodes[number].path, NO_INDEX)
+
+
+def several(dice: random.Random, of: str, type: str, numbers: list[int], worker: str, now: float) -> Several:
+    times = [now + dice.random() for _ in numbers] if dice.random() < 0.5 else [now] * len(numbers)
     references = None
     if type == states.SUCCESS:
-        url = f"/results/{indices[0]}.batch"
-        references = References.of(Reference(url, "json", i % 3, f"{i:064x}", i) for i in indices)
-    return Several("child", type, worker, indices, times, references)
+        url = f"/results/{numbers[0]}.batch"
+        references = References.of(Reference(url, "json", i % 3, f"{i:064x}", i) for i in numbers)
+    if of == "children":
+        return Several("child", type, worker, numbers, times, references)
+    return Several(None, type, worker, [who(of, number)[0] for number in numbers], times, references)
 
 
-def story(dice: random.Random) -> Iterator[Event | None]:
-    """Events of some children, most of which fare alike, and some not; None: the rows are written."""
+def story(dice: random.Random, of: str) -> Iterator[Event | None]:
+    """Events of some task runs, most of which fare alike, and some not; None: the rows are written."""
     waiting, running, now = list(range(WIDTH)), list[int](), 1.0
     while waiting or running:
         now += 10
@@ -49,33 +63,33 @@ def story(dice: random.Random) -> Iterator[Event | None]:
         if waiting and dice.random() < 0.5:
             some = [waiting.pop(0) for _ in range(min(len(waiting), dice.randint(1, 8)))]
             running += some
-            yield several(dice, states.RUNNING, some, worker, now)
+            yield several(dice, of, states.RUNNING, some, worker, now)
         elif running:
             dice.shuffle(running)
             some = sorted(running.pop() for _ in range(dice.randint(1, len(running))))
-            way = dice.random()
+            way, one = dice.random(), who(of, some[0])
             if way < 0.2:
-                yield TaskEvent("child", some[0], states.RETRYING, now, 1, "later", {"due": 1}, worker=worker, due=1.0)
-                yield TaskEvent("child", some[0], states.RUNNING, now + 1, 2, worker=worker)
-                yield TaskEvent("child", some[0], states.FAILED, now + 2, 2, "why", {"message": "why"}, worker=worker)
+                yield TaskEvent(*one, states.RETRYING, now, 1, "later", {"due": 1}, worker=worker, due=1.0)
+                yield TaskEvent(*one, states.RUNNING, now + 1, 2, worker=worker)
+                yield TaskEvent(*one, states.FAILED, now + 2, 2, "why", {"message": "why"}, worker=worker)
                 waiting += some[1:]  # they are told twice that they run
             elif way < 0.3:
-                yield TaskEvent("child", some[0], states.PENDING, now, 1, "its worker died")
+                yield TaskEvent(*one, states.PENDING, now, 1, "its worker died")
                 waiting += some
             else:
-                yield several(dice, states.SUCCESS, some, worker, now)
+                yield several(dice, of, states.SUCCESS, some, worker, now)
                 if dice.random() < 0.2:  # a second time
-                    yield several(dice, states.SUCCESS, [*some, *range(5)], worker, now + 1)
+                    yield several(dice, of, states.SUCCESS, [*some, *range(5)], worker, now + 1)
         if dice.random() < 0.3:
             yield None
 
 
-def record(store: RunStore, events: list[Event | None], *, together: bool) -> list[object]:
+def record(store: RunStore, of: str, events: list[Event | None], *, together: bool) -> list[object]:
     run_id = ("a" if together else "b") * 32
     name = store.create_run({"id": run_id, "name": "run"})
     epoch = store.claim(run_id, name, seconds=60)
     recorder = Recorder()
-    recorder.add_nodes(children.graph().nodes, 0)
+    recorder.add_nodes(GRAPHS[of].nodes, 0)
     for event in [*events, None]:
         if event is None:
             batch = recorder.take()
@@ -84,20 +98,22 @@ def record(store: RunStore, events: list[Event | None], *, together: bool) -> li
         else:
             for one in event.each() if isinstance(event, Several) and not together else (event,):
                 recorder.add(one)
-    counts = {state: n for state, n in store.counts(run_id)["child"].items() if n}
-    rows: tuple[Any, ...] = (*store.task_runs(run_id), *store.attempts(run_id), *store.transitions(run_id))
-    return [recorder.ended, counts, *({**asdict(row), "run_id": "", "seq": 0} for row in rows)]
+    rows: tuple[Any, ...] = (*store.nodes(run_id), *store.task_runs(run_id), *store.attempts(run_id))
+    rows += (*store.transitions(run_id),)
+    return [recorder.ended, store.counts(run_id), *({**asdict(row), "run_id": "", "seq": 0} for row in rows)]
 
 
+@pytest.mark.parametrize("of", GRAPHS)
 @pytest.mark.parametrize("seed", range(40))
-def test_what_is_told_together_is_recorded_as_if_each_was_told_alone(seed: int, tmp_path: Path) -> None:
-    events = list(story(random.Random(seed)))
+def test_what_is_told_together_is_recorded_as_if_each_was_told_alone(seed: int, of: str, tmp_path: Path) -> None:
+    events = list(story(random.Random(seed), of))
     with RunStore(str(tmp_path / "runs.db")) as store:
-        assert record(store, events, together=True) == record(store, events, together=False)
+        assert record(store, of, events, together=True) == record(store, of, events, together=False)
 
 
-def test_events_of_many_travel_whole() -> None:
-    for event in story(random.Random(1)):
+@pytest.mark.parametrize("of", GRAPHS)
+def test_events_of_many_travel_whole(of: str) -> None:
+    for event in story(random.Random(1), of):
         if isinstance(event, Several):
             again = pickle.loads(pickle.dumps(event))
             assert list(again.each()) == list(event.each())
@@ -111,7 +127,7 @@ def test_what_begins_again_elsewhere_is_where_it_runs_now(flushed: bool, tmp_pat
     events: list[Event | None] = [begun[0], None, begun[1]] if flushed else [*begun]
     done = TaskEvent("child", 1, states.SUCCESS, 6.0, 1, worker="b:2")
     with RunStore(str(tmp_path / "runs.db")) as store:
-        record(store, [*events, done], together=True)
+        record(store, "children", [*events, done], together=True)
         [run] = store.runs()
         rows: tuple[Any, ...] = (*store.task_runs(run.id, "child"), *store.attempts(run.id, "child"))
         for row in rows:

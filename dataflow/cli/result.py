@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pprint
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from dataflow.events import NO_INDEX, label
 if TYPE_CHECKING:
     from dataflow.cli import bucket
     from dataflow_storage import Reference
-    from dataflow_storage.rows import TaskRunRow
+    from dataflow_storage.rows import EndRow, TaskRunRow
 
 UNENDING = 1_000_000  # columns
 
@@ -184,7 +185,7 @@ def _save(found: Found, where: str, force: bool, output: str) -> int:
     return problems.EXIT_FAILED if without else 0
 
 
-def _rows(found: Found) -> tuple[list[TaskRunRow], bool]:
+def _rows(found: Found) -> tuple[Sequence[TaskRunRow | EndRow], bool]:
     """The task runs whose results make up what was asked for, and whether they may be many."""
     store, run = found.run._store, found.run
     if found.path is not None:
@@ -201,9 +202,8 @@ def _rows(found: Found) -> tuple[list[TaskRunRow], bool]:
     _check_run(found)
     outputs = run.record.outputs
     shape = loaded_outputs(outputs) if isinstance(outputs, Mapping) else None
-    refs = list(dict.fromkeys(find_in(shape, OutputRef)))
-    rows = [row for ref in refs for row in store.task_runs(run.id, path=ref.path)]
-    return rows, not (isinstance(shape, OutputRef) and not shape.mapped)
+    ends = store.ends(run.id, (ref.path for ref in find_in(shape, OutputRef)))
+    return list(chain.from_iterable(ends.values())), not (isinstance(shape, OutputRef) and not shape.mapped)
 
 
 def _refuse_several(reference: str, name: str, labels: list[str], where: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import NamedTuple
 
 __all__ = [
     "AnswerRow",
@@ -16,6 +17,7 @@ __all__ = [
     "AttemptRow",
     "Batch",
     "Columns",
+    "EndRow",
     "HookRow",
     "Leftover",
     "LogRow",
@@ -66,8 +68,8 @@ Rows = Sequence[Mapping[str, object] | Columns]
 class Batch:
     """What one flush writes. A row is a mapping from column names to values, without `run_id`.
 
-    Where rows are many and alike, `task_runs`, `transitions` and `attempts` take `Columns` among them; then no two rows
-    of one of these have the same key.
+    Where rows are many and alike, `nodes`, `task_runs`, `transitions` and `attempts` take `Columns` among them, in
+    which no two rows have the same key.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ class Batch:
     """
 
     run: Mapping[str, object] | None = None
-    nodes: Sequence[Mapping[str, object]] = ()
+    nodes: Rows = ()
     task_runs: Rows = ()
     transitions: Rows = ()
     attempts: Rows = ()
@@ -170,6 +172,15 @@ class TaskRunRow:
     worker: str | None
     reference: Mapping[str, object] | None  # where the result lies
     details: Mapping[str, object] | None
+
+
+class EndRow(NamedTuple):
+    """Of a `TaskRunRow` what leads to the value: these are read by the thousand."""
+
+    path: str
+    idx: int
+    state: str
+    reference: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Select, Table, case, func, or_, select
+from sqlalchemy import Select, Table, Text, case, func, or_, select, type_coerce
 
 from dataflow_storage.database import Database
 from dataflow_storage.lookup import find_run, records
@@ -13,6 +14,7 @@ from dataflow_storage.rows import (
     AnswerRow,
     ArtifactRow,
     AttemptRow,
+    EndRow,
     HookRow,
     LogRow,
     NodeRow,
@@ -40,6 +42,7 @@ from dataflow_storage.tables import (
 __all__ = ["RunReading"]
 
 _Record = TypeVar("_Record")
+_PATHS = 1000  # in one question
 
 
 class RunReading:
@@ -95,14 +98,29 @@ class RunReading:
     def task_runs(
         self,
         run_id: str,
-        path: str | Sequence[str] | None = None,
+        path: str | None = None,
         idx: int | None = None,
         states: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> list[TaskRunRow]:
-        """Task runs in their current states, by path and index; of one node, of several, or of all."""
+        """Task runs in their current states, by path and index; of one node, or of all."""
         query = _of(TASK_RUNS, run_id, path, idx).order_by(TASK_RUNS.c.path, TASK_RUNS.c.idx).limit(limit)
         return self._read(query if states is None else query.where(TASK_RUNS.c.state.in_(states)), TaskRunRow)
+
+    def ends(self, run_id: str, paths: Iterable[str]) -> dict[str, list[EndRow]]:
+        """What leads to the values of nodes' task runs: by path in the order given, each by index."""
+        found: dict[str, list[EndRow]] = {path: [] for path in paths}
+        asked, of = list(found), TASK_RUNS.c
+        query = select(of.path, of.idx, of.state, type_coerce(of.reference, Text)).order_by(of.path, of.idx)
+        for first in range(0, len(asked), _PATHS):
+            some = query.where(of.run_id == run_id, of.path.in_(asked[first : first + _PATHS]))
+            with self._database.reading() as connection:
+                rows = connection.execute(some).all()
+            texts = ",".join([reference or "null" for *_, reference in rows])
+            references = json.loads(f"[{texts}]")  # at once: a call for each takes longer
+            for (path, idx, state, _), reference in zip(rows, references, strict=True):
+                found[path].append(EndRow(path, idx, state, reference))
+        return found
 
     def transitions(
         self, run_id: str, after: int = 0, path: str | None = None, idx: int | None = None
@@ -219,8 +237,8 @@ def without_owner(now: float) -> Select[tuple[object, ...]]:
     return query.order_by(RUNS.c.created, RUNS.c.id)
 
 
-def _of(table: Table, run_id: str, path: str | Sequence[str] | None, idx: int | None) -> Select[tuple[object, ...]]:
+def _of(table: Table, run_id: str, path: str | None, idx: int | None) -> Select[tuple[object, ...]]:
     query = select(table).where(table.c.run_id == run_id)
     if path is not None:
-        query = query.where(table.c.path == path if isinstance(path, str) else table.c.path.in_(path))
+        query = query.where(table.c.path == path)
     return query if idx is None else query.where(table.c.idx == idx)

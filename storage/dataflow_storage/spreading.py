@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from dataflow_storage.compiling import RUN_ID, Statement, as_json, compiled, converter, fill, is_json
 from dataflow_storage.rows import Columns
-from dataflow_storage.tables import METADATA
+from dataflow_storage.tables import COUNTS, METADATA
 
 __all__ = ["spread"]
 
@@ -107,7 +107,8 @@ def _compiled(
     sql = f"INSERT INTO {table_name} (run_id, {', '.join(names)}) SELECT {', '.join(made)} FROM json_each(?) WHERE true"
     if verb == "upsert":
         key = [column.name for column in table.primary_key]
-        changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        added = "n = counts.n + " if table is COUNTS else ""
+        changes = ", ".join(f"{added or f'{name} = '}excluded.{name}" for name in names if name not in key)
         sql += f" ON CONFLICT ({', '.join(key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
     return sql, tuple(order)
 

@@ -59,7 +59,8 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
     >>> one.parameters
     [('00000000000000000000000000000000', 'clean', 'Success', 2)]
     """
-    counts = [{"path": path, "state": state, "n": n} for (path, state), n in batch.counts.items()]
+    paths, states = zip(*batch.counts, strict=True) if batch.counts else ((), ())
+    counts = Columns(len(paths), {}, {"path": paths, "state": states, "n": list(batch.counts.values())})
     orders = [{"seq": seq, "done": 1} for seq in batch.done_orders]
     return [
         *_run(dialect, run_id, batch.run or {}, batch.number),
@@ -68,7 +69,7 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
         *_appends(dialect, TRANSITIONS, run_id, batch.transitions),
         *_upserts(dialect, ATTEMPTS, run_id, batch.attempts),
         *_appends(dialect, LOGS, run_id, batch.logs),
-        *_upserts(dialect, COUNTS, run_id, counts),
+        *_upserts(dialect, COUNTS, run_id, [counts] if paths else []),
         *_appends(dialect, HOOKS, run_id, batch.hooks),
         *_upserts(dialect, ARTIFACTS, run_id, batch.artifacts),
         *([fill(compiled(dialect, "update", ORDERS.name, ("seq", "done")), run_id, orders)] if orders else []),
