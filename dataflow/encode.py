@@ -96,14 +96,18 @@ class Encoder:
 
     def _call(self, item: Single, sources: Sources, inner: Mapping[Node, Inner]) -> Call:
         node = item.node
-        picks = [inner[up] if up in inner else self._pick(up, sources) for up in node.upstream]
-        slots = {up: Slot(place) for place, up in enumerate(node.upstream)}
+        args, kwargs, picks = node.args, node.kwargs, list[Pick]()
+        if node.upstream:
+            picks = [inner[up] if up in inner else self._pick(up, sources) for up in node.upstream]
+            slots = {up: Slot(place) for place, up in enumerate(node.upstream)}
+            args = tuple(_slotted(value, slots) for value in args)
+            kwargs = {name: _slotted(value, slots) for name, value in kwargs.items()}
         return Call(
             self.run,
             self._token(node.definition),
             node.path,
-            tuple(_slotted(value, slots) for value in node.args),
-            {name: _slotted(value, slots) for name, value in node.kwargs.items()} or None,
+            args,
+            kwargs or None,
             None if not inner and picks == list(range(len(sources.places))) else tuple(picks),
             item.attempt,
             item.resumed,

@@ -19,7 +19,7 @@ def fetched(plan: Plan, executor: Executor, returned: Iterable[Node]) -> dict[tu
         known = plan.known_of(node)
         pairs = enumerate(known) if isinstance(known, list) else [(NO_INDEX, known)]
         for index, one in pairs:
-            if one is not None and one.reference is None and one.type in states.WITH_VALUE and plan.is_live(one.key):
+            if one is not None and plan.is_live(one.key) and one.reference is None and one.type in states.WITH_VALUE:
                 wanted.setdefault(str(one.key), []).append((node.path, index, one.number))
     values: dict[tuple[str, int], object] = {}
     for key, found in executor.fetch(wanted).items() if wanted else ():

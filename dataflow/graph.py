@@ -9,7 +9,7 @@ from typing import TypeVar
 from dataflow.definition import Definition
 from dataflow.errors import CycleError, TargetError
 from dataflow.node import Node, Whole
-from dataflow.structure import LEAVES, find, replace
+from dataflow.structure import LEAVES, find, is_list_of, replace
 
 T = TypeVar("T")
 
@@ -26,7 +26,27 @@ class _Place:
         return _Place, (self.position,)
 
 
-Record = tuple[str, Definition, tuple[object, ...], dict[str, object], list[int], bool, int | None]
+class _Places:
+    """Where the Nodes of a list stand, in its place."""
+
+    __slots__ = ("positions",)
+
+    def __init__(self, positions: list[int]) -> None:
+        self.positions = positions
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Places, (self.positions,)
+
+
+# Of nodes by position: paths, definitions and arguments; of some, arguments by name, what they wait for, and widths.
+Columns = tuple[
+    list[str],
+    list[Definition],
+    list[tuple[object, ...]],
+    dict[int, dict[str, object]],
+    dict[int, list[int]],
+    dict[int, int | None],
+]
 
 
 def _swap(value: object, kind: type[T], new: Callable[[T], object]) -> object:
@@ -38,30 +58,39 @@ def _swap(value: object, kind: type[T], new: Callable[[T], object]) -> object:
     return replace(value, kind, new)
 
 
-def _revive(flow: str, records: Sequence[Record], outputs: object, parameters: Mapping[str, object]) -> Graph:
-    nodes: list[Node] = []
-    for path, definition, args, kwargs, _, mapped, width in records:
-        nodes.append(
-            Node(
-                path=path,
-                definition=definition,
-                args=args,
-                kwargs=kwargs,
-                wait_for=(),
-                mapped=mapped,
-                width=width,
-                adder=None,
-            )
+def _swapped(node: Node, new: Callable[[Node], object]) -> tuple[object, ...]:
+    if LEAVES.issuperset(map(type, node.args)):
+        return node.args
+    return tuple(_swap(value, Node, new) for value in node.args)
+
+
+def _revive(flow: str, columns: Columns, outputs: object, parameters: Mapping[str, object]) -> Graph:
+    paths, definitions, args, kwargs, wait_for, maps = columns
+    nodes = [
+        Node(
+            path=path,
+            definition=definition,
+            args=args[number],
+            kwargs=kwargs.get(number, {}),
+            wait_for=(),
+            mapped=number in maps,
+            width=maps.get(number),
+            adder=None,
         )
+        for number, (path, definition) in enumerate(zip(paths, definitions, strict=True))
+    ]
 
     def node(place: _Place) -> Node:
         return nodes[place.position]
 
-    for made, record in zip(nodes, records, strict=True):
-        made.args = tuple(_swap(value, _Place, node) for value in made.args)
+    for number, made in enumerate(nodes):
+        if not LEAVES.issuperset(map(type, made.args)):
+            made.args = tuple(_swap(value, _Place, node) for value in made.args)
         made.kwargs = {key: _swap(value, _Place, node) for key, value in made.kwargs.items()}
-        made.wait_for = [nodes[position] for position in record[4]]
+        made.wait_for = [nodes[position] for position in wait_for.get(number, ())]
         made.close()
+    if isinstance(outputs, _Places):
+        outputs = [nodes[position] for position in outputs.positions]
     return Graph(flow=flow, nodes=tuple(nodes), outputs=replace(outputs, _Place, node), parameters=parameters)
 
 
@@ -105,19 +134,24 @@ class Graph:
         def place(node: Node) -> _Place:
             return _Place(position[node])
 
-        records: list[Record] = [
-            (
-                node.path,
-                node.definition,
-                tuple(_swap(value, Node, place) for value in node.args),
-                {key: _swap(value, Node, place) for key, value in node.kwargs.items()},
-                [position[up] for up in node.wait_for],
-                node.mapped,
-                node.width,
-            )
-            for node in self.nodes
-        ]
-        return _revive, (self.flow, records, replace(self.outputs, Node, place), dict(self.parameters))
+        # Column by column: an object for each node would take longer than to run most.
+        columns: Columns = (
+            [node.path for node in self.nodes],
+            [node.definition for node in self.nodes],
+            [_swapped(node, place) for node in self.nodes],
+            {
+                n: {key: _swap(value, Node, place) for key, value in node.kwargs.items()}
+                for n, node in enumerate(self.nodes)
+                if node.kwargs
+            },
+            {n: [position[up] for up in node.wait_for] for n, node in enumerate(self.nodes) if node.wait_for},
+            {n: node.width for n, node in enumerate(self.nodes) if node.mapped},
+        )
+        if is_list_of(self.outputs, Node):
+            outputs: object = _Places([position[node] for node in self.outputs])
+        else:
+            outputs = replace(self.outputs, Node, place)
+        return _revive, (self.flow, columns, outputs, dict(self.parameters))
 
     def __repr__(self) -> str:
         mapped = sum(node.mapped for node in self.nodes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dataflow.graph import Graph
 from dataflow.node import Node
-from dataflow.structure import replace
+from dataflow.structure import is_list_of, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,12 @@ def by_path(outputs: object) -> object:
     return replace(outputs, Node, reference)
 
 
-def stored_outputs(graph: Graph) -> dict[str, str] | None:
+def stored_outputs(graph: Graph) -> dict[str, object] | None:
     """What the flow returned as JSON around a pickle, for it may hold any value; None where one cannot be pickled."""
     import cloudpickle
 
+    if is_list_of(graph.outputs, Node) and not any(node.mapped for node in graph.outputs):
+        return {"paths": [node.path for node in graph.outputs]}
     try:
         return {"pickle": base64.b64encode(cloudpickle.dumps(by_path(graph.outputs))).decode()}
     except Exception:
@@ -68,9 +70,11 @@ def stored_outputs(graph: Graph) -> dict[str, str] | None:
         return None
 
 
-def loaded_outputs(stored: Mapping[str, str]) -> object:
+def loaded_outputs(stored: Mapping[str, object]) -> object:
     """What `stored_outputs` stored."""
     import cloudpickle
 
-    outputs: object = cloudpickle.loads(base64.b64decode(stored["pickle"]))
+    if isinstance(paths := stored.get("paths"), list):
+        return [OutputRef(path, mapped=False) for path in paths]
+    outputs: object = cloudpickle.loads(base64.b64decode(str(stored["pickle"])))
     return outputs

@@ -5,11 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 T = TypeVar("T")
 LEAVES = frozenset({int, float, str, bytes, bool, complex, type(None)})
 """Types of which it is plain that nothing is in them."""
+
+
+def is_list_of(value: object, kind: type[T]) -> TypeGuard[list[T]]:
+    """Whether this is a list with nothing else in it: what most flows return that return many.
+
+    >>> is_list_of([1, 2], int), is_list_of([1, "x"], int)
+    (True, False)
+    """
+    return type(value) is list and all(type(item) is kind for item in value)
 
 
 def find(value: object, kind: type[T]) -> Iterator[T]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dataflow_storage.errors import StoreUnavailable
 from dataflow_storage.files import Files
 from dataflow_storage.hashing import Buffer
-from dataflow_storage.objects import Entry, Header, Invalid, check, check_table, find_entry, read_header
+from dataflow_storage.objects import Entry, Header, Invalid, check, check_table, find_entries, read_header
 from dataflow_storage.signing import Signer
 
 __all__ = ["Found", "commit", "ends_at", "look", "read", "read_items", "read_value"]
@@ -119,8 +119,7 @@ def read(
         raise StoreUnavailable(url, error.strerror or str(error)) from error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value as it lies in a file; the value itself is not checked.
 
     Parameters
@@ -164,7 +163,11 @@ def read_items(files: Files, url: str, items: Sequence[int], signer: Signer | No
         There is nothing.
     """
     head, header, table = _start(files, url, signer)
-    wanted = [_wanted(header, table, item) for item in items]
+    wanted = []
+    for item, entry in zip(items, find_entries(header, table, items), strict=True):
+        if entry is None:
+            raise Invalid(f"it has no entry {item}")
+        wanted.append(entry)
     window, begin = memoryview(head), 0
     for number, entry in enumerate(wanted):
         first = header.start + entry.offset
@@ -177,13 +180,6 @@ def read_items(files: Files, url: str, items: Sequence[int], signer: Signer | No
                 last = end
             window, begin = memoryview(files.read(url, first, last)), first
         yield Found(what=entry, stored=window[first - begin : first - begin + entry.stored], loader=header.loader)
-
-
-def _wanted(header: Header, table: bytes, item: int) -> Entry:
-    entry = find_entry(header, table, item)
-    if entry is None:
-        raise Invalid(f"it has no entry {item}")
-    return entry
 
 
 def look(files: Files, url: str, signer: Signer | None = None) -> tuple[Header, bytes]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["BATCH", "ITEM", "MAGIC", "PRELUDE", "ROW", "VERSION", "Entry", "Header", "Invalid"]
 
@@ -37,8 +38,7 @@ class Invalid(ValueError):
     """These bytes are no object of ours, or not a whole one. Never leaves this package."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of a batch's table; the fields are those of the format above.
 
     Parameters

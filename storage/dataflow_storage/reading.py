@@ -221,9 +221,9 @@ class Reading(ABC):
                 held = targets.holds(files, url, size, sha, self._record_signer)
                 return [held and (each.size, each.digest) == (size, sha) for each in references]
             header, table = commits.look(files, url, self._signer)
-            found = [
-                header if each.item is None else objects.find_entry(header, table, each.item) for each in references
-            ]
+            items = [each.item for each in references if each.item is not None]
+            entries = objects.find_entries(header, table, items)
+            found = [header if each.item is None else next(entries) for each in references]
         except FileNotFoundError:
             return [False] * len(references)
         except Invalid as error:

@@ -59,8 +59,12 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
     >>> one.parameters
     [('00000000000000000000000000000000', 'clean', 'Success', 2)]
     """
-    paths, states = zip(*batch.counts, strict=True) if batch.counts else ((), ())
-    counts = Columns(len(paths), {}, {"path": paths, "state": states, "n": list(batch.counts.values())})
+    told: dict[str, Sequence[object]] = {
+        "path": [path for path, _ in batch.counts],
+        "state": [state for _, state in batch.counts],
+        "n": list(batch.counts.values()),
+    }
+    counts = [Columns(len(batch.counts), {}, told)] if batch.counts else []
     orders = [{"seq": seq, "done": 1} for seq in batch.done_orders]
     return [
         *_run(dialect, run_id, batch.run or {}, batch.number),
@@ -69,7 +73,7 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
         *_appends(dialect, TRANSITIONS, run_id, batch.transitions),
         *_upserts(dialect, ATTEMPTS, run_id, batch.attempts),
         *_appends(dialect, LOGS, run_id, batch.logs),
-        *_upserts(dialect, COUNTS, run_id, [counts] if paths else []),
+        *_upserts(dialect, COUNTS, run_id, counts),
         *_appends(dialect, HOOKS, run_id, batch.hooks),
         *_upserts(dialect, ARTIFACTS, run_id, batch.artifacts),
         *([fill(compiled(dialect, "update", ORDERS.name, ("seq", "done")), run_id, orders)] if orders else []),
