@@ -91,7 +91,6 @@ class BundleChunk(Chunk):
 
 def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) -> Bundle:
     """Run the calls of a bundle, one after the other; `async def` ones together."""
-    started = time.perf_counter()
     made: list[Outcome] = []
     chunk = BundleChunk(session, call.key, call.calls)
     apart = not any(isinstance(pick, Inner) for one in call.calls for pick in one.picks or ())
@@ -104,13 +103,15 @@ def run_bundle(session: Session, call: BundleCall, sources: Sequence[object]) ->
         return run_unit(session, as_unit(session, one, sources, made), chunk)
 
     width = session.job.concurrency if apart and is_async(session.definition(call.calls[0].definition).fn) else 1
+    began = time.perf_counter()
     for outcome in each(chunk, range(len(call.calls)), through, width):
         if outcome is None:
             made.append(DEFERRED_OUTCOME)
         else:
             made.append(outcome)
+    took = time.perf_counter() - began
     chunk.close()
-    session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
+    session.emit(BatchDone(call.key, took), urgent=True)
     # A value that was handed on within the bundle, nobody else needs, unless what comes after it was put off.
     for one, outcome in zip(call.calls, made, strict=True):
         for pick in one.picks or ():

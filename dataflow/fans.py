@@ -79,7 +79,7 @@ class Fans:
                 few = len(queue) <= FEW
                 if few and (_waits(queue[0].node) or (size == "auto" and fan.pace.seconds_each is None)):
                     return None, [queue.popleft()]
-                if len(fan.flying) < 2 * self._slots + 2:
+                if len(fan.flying) < fan.pace.window(self._slots):
                     share = fan.pace.share(len(queue), self._slots) if size == "auto" else int(size)
                     if share == 1 and fan.pace.seconds_each is not None and _waits(queue[0].node):
                         return None, [queue.popleft()]

@@ -100,7 +100,6 @@ class MapChunk(Chunk):
 
 def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> Batch:
     """Run some children of a group, index by index through all its stages; commit them in chunks."""
-    started = time.perf_counter()
     group = session.group(call.group)
     picked = [resolve(pick, sources) for pick in call.picks]
     chunk = MapChunk(session, group, call)
@@ -122,11 +121,13 @@ def run_batch(session: Session, call: BatchCall, sources: Sequence[object]) -> B
 
     width = session.job.concurrency if any(stage.is_async for stage in stages) else 1
     given_up = [DEFERRED_OUTCOME] * len(stages)
+    began = time.perf_counter()
     for made in each(chunk, call.indices, through, width):
         for stage, outcome in zip(stages, made or given_up, strict=True):
             stage.outcomes.append(outcome)
+    took = time.perf_counter() - began
     chunk.close()
-    session.emit(BatchDone(call.key, time.perf_counter() - started), urgent=True)
+    session.emit(BatchDone(call.key, took), urgent=True)
     return Batch(call.indices, {stage.path: stage.outcomes for stage in stages})
 
 

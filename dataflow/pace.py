@@ -7,7 +7,7 @@ from typing import Protocol
 
 BATCH_SECONDS = 0.2
 LEAST_SECONDS = 0.025  # even at the end a batch is worth sending
-GROWTH = 16
+GROWTH = 64
 
 
 class Pace:
@@ -22,7 +22,7 @@ class Pace:
 
     >>> pace = Pace()
     >>> pace.share(1_000, slots=2), pace.learn(0.001, 1), pace.share(1_000, slots=2)
-    (1, None, 16)
+    (1, None, 64)
     >>> Pace(0.01).share(1_000, slots=2)
     20
     """
@@ -34,10 +34,14 @@ class Pace:
         self.size = 1 if seconds_each is None else max(1, int(BATCH_SECONDS / seconds_each))
 
     def learn(self, seconds: float, runs: int) -> None:
-        """So many took so long, one after the other."""
+        """So many took so long, one after the other; without what it takes to begin and to end a batch."""
         each = max(seconds / runs, 1e-6)
         self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
         self.size = max(1, min(int(BATCH_SECONDS / self.seconds_each), self.size * GROWTH))
+
+    def window(self, slots: int) -> int:
+        """How many batches may be on their way; as long as nothing is known few, so that what is learned counts."""
+        return slots + 1 if self.seconds_each is None else 2 * slots + 2
 
     def share(self, remaining: int, slots: int) -> int:
         """How many of those that remain go next: 4 batches for each slot are to be left, unless those are tiny."""

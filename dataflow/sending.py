@@ -178,7 +178,7 @@ class Sender:
                 flight.tasks[group.measure_key] = self._encoder.measure(group)
                 flight.groups[group.measure_key] = group
             return
-        while len(group.batches) < 2 * self._slots + 2:
+        while len(group.batches) < self._pace(group).window(self._slots):
             indices = self._next_batch(group)
             if not indices:
                 return
