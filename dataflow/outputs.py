@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 from dataflow.graph import Graph
 from dataflow.node import Node
 from dataflow.structure import is_list_of, replace
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRef:
+class OutputRef(NamedTuple):
     """In a stored output: the value of a node."""
 
     path: str
     mapped: bool
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return OutputRef, (self.path, self.mapped)
 
 
 def stored_graph(graph: Graph) -> bytes | None:
@@ -75,6 +72,6 @@ def loaded_outputs(stored: Mapping[str, object]) -> object:
     import cloudpickle
 
     if isinstance(paths := stored.get("paths"), list):
-        return [OutputRef(path, mapped=False) for path in paths]
+        return list(map(OutputRef, paths, repeat(False)))
     outputs: object = cloudpickle.loads(base64.b64decode(str(stored["pickle"])))
     return outputs

@@ -62,7 +62,7 @@ class Records:
         if (row.path, row.idx) in self.values and row.state in states.WITH_VALUE:
             return None
         if row.reference is not None and row.state in states.WITH_VALUE:
-            return Reference.from_dict(row.reference)
+            return row.reference if isinstance(row, EndRow) else Reference.from_dict(row.reference)
         who = label(row.path, row.idx)
         if row.state not in states.FINAL:
             raise NotFinished(who, row.state)

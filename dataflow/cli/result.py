@@ -20,7 +20,7 @@ from dataflow.events import NO_INDEX, label
 if TYPE_CHECKING:
     from dataflow.cli import bucket
     from dataflow_storage import Reference
-    from dataflow_storage.rows import EndRow, TaskRunRow
+    from dataflow_storage.rows import EndRow
 
 UNENDING = 1_000_000  # columns
 
@@ -164,10 +164,9 @@ def _print_places(found: Found) -> None:
 
 def _save(found: Found, where: str, force: bool, output: str) -> int:
     from dataflow.cli.saving import save
-    from dataflow_storage import Reference
 
     rows, is_several = _rows(found)
-    results = {label(row.path, row.idx): Reference.from_dict(row.reference) for row in rows if row.reference}
+    results = {label(row.path, row.idx): row.reference for row in rows if row.reference}
     without = [label(row.path, row.idx) for row in rows if not row.reference and row.state != states.SKIPPED]
     name = _name(found)
     if not results:
@@ -185,14 +184,14 @@ def _save(found: Found, where: str, force: bool, output: str) -> int:
     return problems.EXIT_FAILED if without else 0
 
 
-def _rows(found: Found) -> tuple[Sequence[TaskRunRow | EndRow], bool]:
+def _rows(found: Found) -> tuple[Sequence[EndRow], bool]:
     """The task runs whose results make up what was asked for, and whether they may be many."""
     store, run = found.run._store, found.run
     if found.path is not None:
+        rows = store.ends(run.id, [found.path])[found.path]
         if not found.mapped or found.index is not None:
             _check_task(found)
-            return [found.row], False
-        rows = store.task_runs(run.id, path=found.path)
+            return [row for row in rows if row.idx == found.row.idx], False
         if not any(row.state in states.WITH_VALUE for row in rows):
             _check_task(found)
         return [row for row in rows if row.idx != NO_INDEX], True

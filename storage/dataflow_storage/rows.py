@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
 
+from dataflow_storage.references import Reference
+
 __all__ = [
     "AnswerRow",
     "ArtifactRow",
@@ -180,7 +182,7 @@ class EndRow(NamedTuple):
     path: str
     idx: int
     state: str
-    reference: Mapping[str, object] | None
+    reference: Reference | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
-from sqlalchemy import Select, Table, Text, case, func, or_, select, type_coerce
+from sqlalchemy import Connection, Select, Table, Text, case, func, or_, select, type_coerce
 
 from dataflow_storage.database import Database
 from dataflow_storage.lookup import find_run, records
+from dataflow_storage.references import Reference
 from dataflow_storage.rows import (
     AnswerRow,
     ArtifactRow,
@@ -42,7 +44,8 @@ from dataflow_storage.tables import (
 __all__ = ["RunReading"]
 
 _Record = TypeVar("_Record")
-_PATHS = 1000  # in one question
+_PATHS = 5000  # in one question
+_FIELDS = itemgetter(*Reference._fields)
 
 
 class RunReading:
@@ -113,12 +116,13 @@ class RunReading:
         asked, of = list(found), TASK_RUNS.c
         query = select(of.path, of.idx, of.state, type_coerce(of.reference, Text)).order_by(of.path, of.idx)
         for first in range(0, len(asked), _PATHS):
-            some = query.where(of.run_id == run_id, of.path.in_(asked[first : first + _PATHS]))
             with self._database.reading() as connection:
-                rows = connection.execute(some).all()
+                among = _among(connection, asked[first : first + _PATHS])
+                rows = connection.execute(query.where(of.run_id == run_id, of.path.in_(among))).all()
             texts = ",".join([reference or "null" for *_, reference in rows])
             references = json.loads(f"[{texts}]")  # at once: a call for each takes longer
-            for (path, idx, state, _), reference in zip(rows, references, strict=True):
+            for (path, idx, state, _), told in zip(rows, references, strict=True):
+                reference = None if told is None else Reference(*_FIELDS(told))
                 found[path].append(EndRow(path, idx, state, reference))
         return found
 
@@ -235,6 +239,13 @@ def without_owner(now: float) -> Select[tuple[object, ...]]:
     wanted = or_(RUNS.c.state != "Paused", of_run.exists())
     query = select(RUNS).where(RUNS.c.state.in_(("Pending", "Running", "Paused")), free, wanted)
     return query.order_by(RUNS.c.created, RUNS.c.id)
+
+
+def _among(connection: Connection, texts: list[str]) -> list[str] | Select[tuple[object, ...]]:
+    """Texts for `in_`: SQLite takes them as one parameter, since to spell out thousands takes longer than to look."""
+    if connection.dialect.name != "sqlite":
+        return texts
+    return select(func.json_each(json.dumps(texts)).table_valued("value").c.value)
 
 
 def _of(table: Table, run_id: str, path: str | None, idx: int | None) -> Select[tuple[object, ...]]:
