@@ -25,6 +25,7 @@ __all__ = ["Reading"]
 _log = logging.getLogger("dataflow.storage")
 _CHANGED = "its content does not match the digest of what was committed"
 _THREADS = 8  # for many small requests to a storage elsewhere
+_MUCH = 8_000_000  # bytes: to read and hash these needs no lock of Python
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -119,7 +120,8 @@ class Reading(ABC):
                 values[number] = self._coding.decode(data, reference.serializer, loader)
 
         by_url = _by_url(references)
-        for _ in _each(load, list(by_url.values()), far=any(map(is_url, by_url))):
+        much = sum(reference.size for reference in references) > _MUCH
+        for _ in _each(load, list(by_url.values()), several=much or any(map(is_url, by_url))):
             pass
         return values
 
@@ -207,7 +209,7 @@ class Reading(ABC):
             for number, answer in zip(numbers, self._look([references[each] for each in numbers]), strict=True):
                 held[number] = answer
 
-        for _ in _each(look, list(by_url.values()), far=any(map(is_url, by_url))):
+        for _ in _each(look, list(by_url.values()), several=any(map(is_url, by_url))):
             pass
         return held
 
@@ -304,7 +306,7 @@ class Reading(ABC):
             )
 
         listing = list(places.listing(files, self.url, prefix))
-        yield from (each for each in _each(look, listing, far=is_url(self.url)) if each is not None)
+        yield from (each for each in _each(look, listing, several=is_url(self.url)) if each is not None)
 
     # --- within ---
 
@@ -337,9 +339,9 @@ def _same(what: Header | Entry, reference: Reference) -> bool:
     return (what.size, what.digest, what.serializer) == (reference.size, reference.digest, reference.serializer)
 
 
-def _each(call: Callable[[S], T], items: Iterable[S], *, far: bool) -> Iterator[T]:
-    """Map, several at a time where each one waits for an answer."""
-    if not far:
+def _each(call: Callable[[S], T], items: Iterable[S], *, several: bool) -> Iterator[T]:
+    """Map, several at a time where each waits for an answer, or reads much."""
+    if not several:
         yield from map(call, items)
         return
     with ThreadPoolExecutor(_THREADS, "dataflow-storage") as threads:
