@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -311,12 +312,17 @@ def test_an_item_that_a_batch_does_not_have(store: ResultStore) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(values=st.dictionaries(st.integers(0, 2**40), st.none() | st.text() | st.tuples(st.integers(), st.binary())))
-def test_any_batch_comes_back(values: dict[int, object]) -> None:
+@given(
+    values=st.dictionaries(st.integers(0, 2**40), st.none() | st.text() | st.tuples(st.integers(), st.binary())),
+    dice=st.randoms(),
+)
+def test_any_batch_comes_back(values: dict[int, object], dice: random.Random) -> None:
     store = ResultStore(f"memory://{uuid.uuid4().hex}")
     done, failed = store.put_many("k", values)
     assert failed == {}
     assert {item: store.get(committed.reference) for item, committed in done.items()} == values
+    wanted = dice.choices([*values], k=2 * len(values)) if values else []  # in any order, some twice, some not at all
+    assert store.get_many([done[item].reference for item in wanted]) == [values[item] for item in wanted]
 
 
 # --- serializers of one's own ---------------------------------------------------------------------------------------

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from sqlalchemy import Engine, event
 
-from dataflow_storage import AmbiguousRun, RunNotFound, SerializationError, StaleOwner
-from dataflow_storage.rows import Batch
+from dataflow_storage import AmbiguousRun, Reference, RunNotFound, SerializationError, StaleOwner
+from dataflow_storage.rows import Batch, Columns
 from dataflow_storage.runs import RunHeld, RunStore, UnknownRun
 
 
@@ -227,6 +228,24 @@ def test_a_batch_is_read_back(store: RunStore) -> None:
     assert [hook.error for hook in store.hooks(run)] == ["E"]
     assert [artifact.details for artifact in store.artifacts(run)] == [{"rows": 1}]
     assert (store.task_runs(other), store.transitions(other), store.counts(other)) == ([], [], {})
+
+
+def test_ends_of_many_nodes_come_in_the_order_asked_for(store: RunStore) -> None:
+    run = new_run(store)
+    epoch = store.claim(run, "me", seconds=60)
+    paths = [f"f-{n}" for n in random.Random(1).sample(range(12_000), 12_000)]
+    at = Reference("/results/f", "json", 1, "ab" * 32, 7)
+    each = {"path": paths, "state": ["Success", "Failed"] * 6000}
+    rows: list[Mapping[str, object] | Columns] = [Columns(12_000, {"reference": at.to_dict()}, each)]
+    rows += [{"path": "map", "idx": idx, "state": "Skipped"} for idx in (2, 0, 1)]
+    store.write(run, epoch, Batch(task_runs=rows))
+    ends = store.ends(run, ["map", *paths, "none", "map"])
+    assert list(ends) == ["map", *paths, "none"]
+    assert ends["map"] == [("map", idx, "Skipped", None) for idx in (0, 1, 2)]
+    assert ends["none"] == []
+    assert [ends[path] for path in paths] == [
+        [(path, -1, state, at)] for path, state in zip(*each.values(), strict=True)
+    ]
 
 
 def test_upserts_change_what_is_given_and_the_last_wins(store: RunStore) -> None:
