@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import repeat
 from typing import cast
 
-from dataflow import prune, session, settings
+from dataflow import prune, session, settings, states
 from dataflow.assignment import PACES, Assignment
 from dataflow.book import Book
-from dataflow.events import TaskEvent
+from dataflow.events import NO_INDEX, Several, TaskEvent
 from dataflow.plan import NOTHING, Plan
 from dataflow.recovery import Past
 from dataflow.session import Control, Job
 from dataflow.works import Known
-from dataflow_storage import StoreUnavailable
+from dataflow_storage import Reference, StoreUnavailable
+from dataflow_storage.references import References
 
 
 def make_job(work: Assignment, past: Past | None, control: Control) -> Job:
@@ -91,9 +93,25 @@ def make_plan(
     )
     book.begin_again()
     book.note(plan.news())
-    for (path, index), one in pruned.items():
-        book.record(TaskEvent(path, index, one.type, time.time(), message=one.message, reference=one.reference))
+    for event in _found(pruned, is_new=past is None):
+        book.record(event)
     return plan, pruner
+
+
+def _found(pruned: Mapping[tuple[str, int], Known], *, is_new: bool) -> Iterator[Several | TaskEvent]:
+    """What need not run, as events: in a new run one event for all calls that the cache has."""
+    now, cached = time.time(), list[tuple[str, str, Reference]]()
+    for (path, index), one in pruned.items():
+        if is_new and index == NO_INDEX and one.type == states.CACHED and one.reference is not None:
+            cached.append((path, one.message, one.reference))
+        else:
+            yield TaskEvent(path, index, one.type, now, message=one.message, reference=one.reference)
+    if cached:
+        references = References.of(reference for *_, reference in cached)
+        messages = [message for _, message, _ in cached]
+        yield Several(
+            None, states.CACHED, "", [path for path, *_ in cached], repeat(now, len(cached)), references, messages
+        )
 
 
 def _paces(work: Assignment) -> Mapping[str, float]:

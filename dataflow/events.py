@@ -53,7 +53,7 @@ class TaskEvent(NamedTuple):
 
 
 class Several:
-    """Task runs that entered a state in their first attempt, without a message: as many TaskEvents in one.
+    """Task runs that entered a state in their first attempt, or before it: as many TaskEvents in one.
 
     Parameters
     ----------
@@ -65,9 +65,11 @@ class Several:
         Of each, its index or, where `path` is None, its path; and when. They may be extended until it is sent.
     references : References, optional
         Where the result of each was committed.
+    messages : list, optional
+        Of each, of those that were found in the cache: they have made no attempt. All others have none.
     """
 
-    __slots__ = ("path", "references", "times", "type", "which", "worker")
+    __slots__ = ("messages", "path", "references", "times", "type", "which", "worker")
 
     def __init__(
         self,
@@ -77,10 +79,11 @@ class Several:
         which: Iterable[Any] = (),
         times: Iterable[float] = (),
         references: References | None = None,
+        messages: list[str] | None = None,
     ) -> None:
         self.path, self.type, self.worker = path, type, worker
         self.which, self.times = list(which), list(times)
-        self.references = references
+        self.references, self.messages = references, messages
 
     def __len__(self) -> int:
         return len(self.which)
@@ -93,12 +96,18 @@ class Several:
     def each(self) -> Iterator[TaskEvent]:
         """The events, one by one."""
         found: Iterable[Reference | None] = repeat(None) if self.references is None else self.references
-        for one, time, reference in zip(self.which, self.times, found, strict=False):
+        told: Iterable[str] = repeat("") if self.messages is None else self.messages
+        for one, time, reference, message in zip(self.which, self.times, found, told, strict=False):
             path, index = (one, NO_INDEX) if self.path is None else (self.path, one)
-            yield TaskEvent(path, index, self.type, time, 1, reference=reference, worker=self.worker)
+            yield TaskEvent(path, index, self.type, time, self.attempt, message, None, reference, self.worker)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is of each."""
+        return 1 if self.messages is None else 0
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Several, (self.path, self.type, self.worker, self.which, self.times, self.references)
+        return Several, (self.path, self.type, self.worker, self.which, self.times, self.references, self.messages)
 
 
 class LogLine(NamedTuple):

@@ -17,7 +17,7 @@ from itertools import chain, groupby
 from dataflow import states
 from dataflow.events import NO_INDEX, Event, LogLine, Several, TaskEvent, label
 from dataflow.node import Node
-from dataflow.spans import Spans, columns, several
+from dataflow.spans import Each, Spans, columns, several
 from dataflow_storage.rows import Batch, Columns
 
 logger = logging.getLogger(__name__)
@@ -154,8 +154,9 @@ class Recorder:
         else:
             self.ended += len(entered)
             self._spans.end(event)
-        shared = {"state": event.type, "message": "", "attempt": 1}
-        self._transitions.append(several(event.path, event.which, shared, {"time": event.times}))
+        each: Each = {"message": event.messages or [""] * len(event), "time": event.times}
+        shared = {"state": event.type, "attempt": event.attempt}
+        self._transitions.append(several(event.path, event.which, shared, each))
         return True
 
     def _count(self, path: str, entered: str, left: str, n: int = 1, *, listed: bool = True) -> None:

@@ -28,7 +28,7 @@ class Spans:
         self._begun.setdefault((event.path, event.worker), {}).update(zip(event.which, event.times, strict=True))
 
     def end(self, event: Several) -> None:
-        """Task runs succeeded. What began since the last flush is written with that, at once."""
+        """Task runs succeeded, or were found. What began since the last flush is written with that, at once."""
         begun = self._begun.get((event.path, event.worker), {})
         if begun.keys() >= set(event.which):
             self._ended.append((event, [begun.pop(one) for one in event.which]))
@@ -43,8 +43,9 @@ class Spans:
                 shared = {"state": states.RUNNING, "message": "", "attempt": 1, "worker": worker, "ended": None}
                 yield several(path, list(begun), shared, {"time": times, "started": times})
         for event, started in self._ended:
-            shared = {"state": event.type, "message": "", "attempt": 1, "details": None}
+            shared = {"state": event.type, "details": None, **({"attempt": 1} if event.attempt else {})}
             each: Each = {"time": event.times, "ended": event.times, "reference": _told(event)}
+            each["message"] = event.messages or [""] * len(event)
             if started is not None:
                 shared["worker"], each["started"] = event.worker, started
             yield several(event.path, event.which, shared, each)
@@ -56,6 +57,8 @@ class Spans:
                 shared: dict[str, object] = {"attempt": 1, "state": states.RUNNING, "worker": worker}
                 yield several(path, list(begun), shared, {"started": list(begun.values())})
         for event, started in self._ended:
+            if not event.attempt:
+                continue
             shared = {"attempt": 1, "state": event.type, "error": None}
             each: Each = {"ended": event.times}
             if started is not None:

@@ -46,12 +46,13 @@ def who(of: str, number: int) -> tuple[str, int]:
 def several(dice: random.Random, of: str, type: str, numbers: list[int], worker: str, now: float) -> Several:
     times = [now + dice.random() for _ in numbers] if dice.random() < 0.5 else [now] * len(numbers)
     references = None
-    if type == states.SUCCESS:
+    messages = [f"made by {n}" for n in numbers] if type == states.CACHED else None
+    if type in states.WITH_VALUE:
         url = f"/results/{numbers[0]}.batch"
         references = References.of(Reference(url, "json", i % 3, f"{i:064x}", i) for i in numbers)
     if of == "children":
-        return Several("child", type, worker, numbers, times, references)
-    return Several(None, type, worker, [who(of, number)[0] for number in numbers], times, references)
+        return Several("child", type, worker, numbers, times, references, messages)
+    return Several(None, type, worker, [who(of, number)[0] for number in numbers], times, references, messages)
 
 
 def story(dice: random.Random, of: str) -> Iterator[Event | None]:
@@ -60,7 +61,9 @@ def story(dice: random.Random, of: str) -> Iterator[Event | None]:
     while waiting or running:
         now += 10
         worker = dice.choice(["a:1", "b:2"])
-        if waiting and dice.random() < 0.5:
+        if waiting and dice.random() < 0.1:
+            yield several(dice, of, states.CACHED, [waiting.pop(0)], "", now)
+        elif waiting and dice.random() < 0.5:
             some = [waiting.pop(0) for _ in range(min(len(waiting), dice.randint(1, 8)))]
             running += some
             yield several(dice, of, states.RUNNING, some, worker, now)
