@@ -338,8 +338,16 @@ class Plan:
         flight = self._flying.get(fragment)
         if flight is None:
             return
+        # What killed its worker may be of a fragment before this one, of which Dask tells in a moment: it is lost now,
+        # or what waits for it here would be sent again, and lost again, until it counts as crashed.
+        for other in self._flying.values():
+            if other is not flight:
+                self._lose(other, [one for one in self._missing(other) if one[0] in blamed], blamed, reason)
         self.forget(fragment)
-        for key, item in list(self._missing(flight)):
+        self._lose(flight, list(self._missing(flight)), blamed, reason)
+
+    def _lose(self, flight: Flight, lost: Sequence[tuple[str, Item]], blamed: Mapping[str, str], reason: str) -> None:
+        for key, item in lost:
             why = blamed.get(key)
             if isinstance(item, Single):
                 self._strikes.single(item, why, reason, alone=flight.alone)
@@ -349,9 +357,9 @@ class Plan:
                 self._strikes.measuring(group, why or reason)
             elif key in group.batches:  # else a measuring that went with its upstream, and was put back with it
                 indices = group.batches.pop(key)
-                lost = [index for index in indices if group.place[index] == FLYING]
+                gone = [index for index in indices if group.place[index] == FLYING]
                 self._take_back(group, indices)
-                self._strikes.children(group, lost, why, reason, alone=flight.alone)
+                self._strikes.children(group, gone, why, reason, alone=flight.alone)
 
     # Looking ----------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dataflow import Graph, Node, fans, flow, states, task
 from dataflow.calls import BundleCall, Call
-from dataflow.events import NO_INDEX, Expanded, TaskEvent
+from dataflow.events import NO_INDEX, BatchDone, Expanded, TaskEvent
 from dataflow.plan import Plan
 from tests.semantics.drawing import programs
 from tests.semantics.programs import Scope, Writer
@@ -179,6 +179,38 @@ def test_a_subflow_that_is_built_twice_joins_once() -> None:
     assert fragment is not None
     paths = [path for dask_task in fragment.tasks.values() for path in paths_of(dask_task.args[0])]
     assert paths == ["sub/same", "sub/same-2"]
+
+
+def test_what_is_lost_with_an_upstream_of_another_fragment_waits_until_that_goes_again() -> None:
+    """Dask tells of the one before the other: what follows a killer must not be sent again and again meanwhile."""
+
+    @flow
+    def reduced() -> object:
+        return same(same.map(range(3)))
+
+    plan = Plan(reduced.graph(), run="r", chains=True, slots=1, batch=1)
+    first = plan.take(0.0).fragment
+    assert first is not None
+    done, killer = first.tasks  # of [0] and [1]
+    plan.fold(TaskEvent("same", 0, states.SUCCESS, 0.0, 1, reference=STORED))
+    plan.fold(BatchDone(str(done), 1.0))
+    second = plan.take(0.0).fragment  # [2], and what takes all
+    assert second is not None
+    assert killer in second.inputs()
+    plan.audit(second.id, {str(killer): "its worker died"}, "Dask could not finish it")
+    assert plan.take(0.0).fragment is None, "the first fragment is still on its way"
+    plan.audit(first.id, {str(killer): "its worker died"}, "Dask could not finish it")
+    alone = plan.take(0.0).fragment
+    assert alone is not None
+    [call] = [dask_task.args[0] for dask_task in alone.tasks.values()]
+    assert list(call.indices) == [1]
+    plan.fold(TaskEvent("same", 1, states.SUCCESS, 0.0, 1, reference=STORED))
+    plan.fold(BatchDone(call.key, 1.0))
+    assert plan.fragment_done(alone.id)
+    rest = plan.take(0.0).fragment
+    assert rest is not None
+    assert len(rest.tasks) == 2
+    assert not plan.news().events, "nothing has crashed"
 
 
 def test_what_comes_back_before_others_have_told_that_they_will_does_not_take_along_what_follows_all() -> None:

@@ -55,9 +55,9 @@ def statements(dialect: str, run_id: str, batch: Batch) -> list[Statement]:
 
     Examples
     --------
-    >>> [one] = statements("sqlite", "0" * 32, Batch(counts={("clean", "Success"): 2}))
+    >>> [one] = statements("sqlite", "0" * 32, Batch(hooks=[{"path": "clean", "hook": "on_failure", "time": 1.5}]))
     >>> one.parameters
-    [('00000000000000000000000000000000', 'clean', 'Success', 2)]
+    [('00000000000000000000000000000000', 'clean', -1, 'on_failure', '', None, 1.5)]
     """
     told: dict[str, Sequence[object]] = {
         "path": [path for path, _ in batch.counts],

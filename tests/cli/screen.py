@@ -62,6 +62,10 @@ class Terminal:
             assert time.monotonic() < deadline, self.shown
             assert self._read(), self.shown
 
+    def wait(self) -> None:
+        """Wait for more, a second at most."""
+        assert self._read(), self.shown
+
     def press(self, keys: bytes) -> None:
         """Type something."""
         os.write(self._terminal, keys)
