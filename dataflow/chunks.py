@@ -137,7 +137,7 @@ class Chunk(ABC):
     def _report(self, lane: str, made: Made, numbers: Sequence[int], committed: CommittedMany) -> None:
         """Tell the driver of successes; as one event of those at their first attempt."""
         first = [number for number in numbers if number not in made.attempts]
-        for number in made.attempts.keys() & set(numbers):
+        for number in [number for number in numbers if number in made.attempts]:
             self._tell(Place(lane, number), made, made.outcomes[number])
         if first:
             times, places = repeat(time.time(), len(first)), map(committed.places.__getitem__, first)

@@ -191,7 +191,8 @@ def _rows(found: Found) -> tuple[Sequence[EndRow], bool]:
         rows = store.ends(run.id, [found.path])[found.path]
         if not found.mapped or found.index is not None:
             _check_task(found)
-            return [row for row in rows if row.idx == found.row.idx], False
+            index = NO_INDEX if found.index is None else found.index
+            return [row for row in rows if row.idx == index], False
         if not any(row.state in states.WITH_VALUE for row in rows):
             _check_task(found)
         return [row for row in rows if row.idx != NO_INDEX], True
