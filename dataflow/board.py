@@ -60,13 +60,7 @@ class Board:
     `targets`, which node writes what; `delayed`, what has to wait for its time, for the plan to take.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        *,
-        chains: bool,
-        memory: Memory,
-    ) -> None:
+    def __init__(self, graph: Graph, *, chains: bool, memory: Memory) -> None:
         self.chains = chains
         self.memory = memory
         self.delayed: list[tuple[tuple[str, int], Owner]] = []
@@ -207,6 +201,12 @@ class Board:
             return
         self.open_group(group, width)
 
+    def measured(self, group: Group, width: int, key: str) -> None:
+        """The width of a group is known from a Dask task: not always the last that was sent to measure it."""
+        group.measure_key = key
+        self.drop(group, [other for other in group.keys if other != key])
+        self.open_group(group, width)
+
     def open_group(self, group: Group, width: int) -> None:
         group.open(width)
         self.widths += [(part.node.path, width) for part in group.parts if part.node.width is None]
@@ -232,12 +232,11 @@ class Board:
         self.holds[key] += 1
         self.live.add(key)
 
-    def drop(self, item: Item) -> None:
-        keys, item.keys = item.keys, ()
-        self._let_go(keys)
-
-    def _let_go(self, keys: Iterable[str]) -> None:
-        for key in keys:
+    def drop(self, item: Item, keys: Sequence[str] | None = None) -> None:
+        """Nobody needs these keys of an item any more; without any, all of them."""
+        gone = item.keys if keys is None else keys
+        item.keys = [key for key in item.keys if key not in gone] if keys is not None else ()
+        for key in gone:
             self.holds[key] -= 1
             if not self.holds[key]:
                 del self.holds[key]
@@ -344,8 +343,7 @@ class Board:
         if item.open_consumers == 0 and not self.must_stay(item):
             self.drop(item)
         elif isinstance(item, Group):  # what it walked, nobody else does
-            self._let_go([key for key in item.keys if key == item.measure_key])
-            item.keys = [key for key in item.keys if key != item.measure_key]
+            self.drop(item, [key for key in item.keys if key == item.measure_key])
 
     def must_stay(self, item: Item) -> bool:
         """An output that is not stored is fetched at the end."""

@@ -122,9 +122,7 @@ class Plan:
             return
         if isinstance(event, Measured):
             if isinstance(item, Group) and item.width is None:
-                # Maybe not the last that was sent: another upstream was put off while this one measured.
-                item.measure_key = event.key
-                self._board.open_group(item, event.width)
+                self._board.measured(item, event.width, event.key)
         elif isinstance(event, Expanded):
             assert isinstance(event.graph, Graph)
             if (event.path, event.index) in self._expanded:

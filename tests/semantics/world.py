@@ -147,7 +147,7 @@ class World:
         if isinstance(event, TaskEvent):
             who = event.path, event.index
             if event.type in states.FINAL:
-                assert self.ended.setdefault(who, event.type) == event.type or key in self.doubtful, who
+                assert self.ended.setdefault(who, event.type) == event.type or who in self.again, who
             elif event.type == states.RETRYING:
                 self.failures[who] += 1
             elif event.type == states.PAUSED and who not in self.ended:
@@ -359,7 +359,7 @@ class World:
         """A body runs: it ends in one way or another, is put off, or builds a graph."""
         (path, index), now = who, self.now
         node, before = self.nodes[path], self.performed.get(who)
-        assert attempt - base == self.failures[who], f"{who}: only a failure costs a retry"
+        assert attempt - base == self.failures[who] or who in self.again, f"{who}: only a failure costs a retry"
         assert who not in self.ended or who in self.again, f"{who} runs again"
         if before is not None and before.reference:  # committed, but its message was lost
             mail.append(TaskEvent(path, index, before.type, now, attempt + 1, reference=before.reference))
