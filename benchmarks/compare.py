@@ -90,6 +90,7 @@ def measure(
                             flush=True,
                         )
                         record.write(path)
+    record.write(path)  # also of what was left out without a try
 
 
 def is_wanted(record: Record, cell: Cell, turn: int) -> bool:
