@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dataflow import Graph, Node, fans, flow, states, task
 from dataflow.calls import BundleCall, Call
-from dataflow.events import NO_INDEX, BatchDone, Expanded, TaskEvent
+from dataflow.events import NO_INDEX, BatchDone, Expanded, Measured, TaskEvent
 from dataflow.plan import Plan
 from tests.semantics.drawing import programs
 from tests.semantics.programs import Scope, Writer
@@ -234,3 +234,26 @@ def test_what_comes_back_before_others_have_told_that_they_will_does_not_take_al
         plan.fold(TaskEvent(path, NO_INDEX, states.SUCCESS, 0.0, 2, reference=STORED))
     plan.fold(TaskEvent("same-4", NO_INDEX, states.SUCCESS, 0.0, 1, reference=STORED))
     assert plan.is_done
+
+
+def test_a_map_that_was_measured_twice_lets_go_of_what_the_first_measuring_held() -> None:
+    @flow
+    def walked() -> object:
+        kept = same.options(persist=False)
+        return kept.map(kept(3))
+
+    plan = Plan(walked.graph(), run="r", slots=2)
+    first = plan.take(0.0).fragment
+    assert first is not None
+    made, measured = first.tasks
+    assert first.keep == {made, measured}
+    plan.audit(first.id, {}, "its worker died")
+    second = plan.take(0.0).fragment
+    assert second is not None
+    _, again = second.tasks
+    plan.fold(TaskEvent("same", NO_INDEX, states.SUCCESS, 0.0, 1))
+    plan.fold(Measured("same-2", 1, str(again)))
+    dispatch = plan.take(0.0)
+    assert dispatch.released == [measured]
+    assert dispatch.fragment is not None
+    assert dispatch.fragment.inputs() == {again}, "what the second measuring holds is walked"
