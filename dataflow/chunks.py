@@ -27,15 +27,20 @@ from dataflow.reaching import is_away, put_by, reach
 from dataflow.result_keys import join_key, split_key
 from dataflow.results import commit_one, find_cached, look_at_target, report
 from dataflow.session import Session
-from dataflow_storage import Reference, StoreUnavailable
+from dataflow_storage import Encoded, Reference, StoreUnavailable
 from dataflow_storage.packing import Packer
 from dataflow_storage.references import CommittedMany
 
 R = TypeVar("R")
 CHUNK_SECONDS = 0.25
-CHUNK_BYTES = 4_000_000
+CHUNK_BYTES = 16_000_000
+HEAP = range(1 << 17, CHUNK_BYTES)  # bytes of what `_kept` keeps: what is smaller lies between other things
 LONG_SECONDS = 0.25  # a task run that takes longer does not hold up the others of its Dask task
 GIVEN_UP = 1 << 40  # an item at or below minus this one tells that the rest was given up, and at which number
+
+# The last value that a thread has committed, until it commits again: what lies last on glibc's heap keeps the rest of
+# it. Where all values of a chunk are freed at once, their pages go back to the system, and the next ones fault anew.
+_kept = threading.local()
 
 
 class Chunk(ABC):
@@ -89,6 +94,7 @@ class Chunk(ABC):
         self._together = False
         self._lock = threading.RLock()
         self._bytes = 0
+        self._last: Encoded | None = None
         self._since = time.perf_counter()
         self._refused: dict[int, Raised] = {}
         self._away: Exception | None = None
@@ -210,6 +216,7 @@ class Chunk(ABC):
                 made = self._made[lane] = Made()
             made.add(number, unit, outcome, encoded)
             self._bytes += encoded.stored
+            self._last = encoded
         return outcome
 
     def refusal(self, unit: Unit) -> Raised:
@@ -297,6 +304,9 @@ class Chunk(ABC):
             if self._lost:
                 made.drop([number for number in [*made.outcomes] if self._goes_with(Place(lane, number), made)])
             self._commit(lane, first, done, made)
+        if self._last is not None and self._last.stored in HEAP:
+            _kept.last = self._last
+        self._last = None
 
     def _commit(self, lane: str, first: int, done: int, made: Made) -> None:
         session, packer = self._session, made.packer
