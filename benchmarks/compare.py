@@ -5,7 +5,8 @@
     python -m benchmarks.compare --check             how the ratios differ from the last committed table
 
 Each figure comes from a process of its own. Rounds alternate over the systems, so that whatever else the machine does
-meets all of them.
+meets all of them; each round in another order, so that what a system leaves behind (pages to be written, say) does not
+always meet the same one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -81,7 +83,7 @@ def measure(
     for workload in workloads:
         for n in sorted({min(size, BLOBS) for size in sizes}) if workload == "payload" else sorted(sizes):
             for turn in range(record.rounds):
-                for system in present:
+                for system in random.Random(turn).sample(present, len(present)):
                     cell = record.cell(system, workload, n)
                     if is_wanted(record, cell, turn):
                         ask(record, cell)

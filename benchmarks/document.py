@@ -27,9 +27,10 @@ A figure is the median in seconds, from the first call until the caller has the 
 states and results recorded. Imports, the start of clusters and servers, and a warm-up of ten calls are not in it. In
 parentheses stand the quickest and the slowest round. Then, **how many times** as long as `dataflow` that is in the same
 kind of place: systems on threads are compared with ours on threads, systems on a cluster with ours on a cluster. There
-are {rounds} rounds, each in a process of its own, in turn with those of all other systems; fewer where a round takes
-long, and then the figure says so. What would take more than {limit} s is left out. Every system gets two threads or two
-processes, where it can have them; bodies do next to nothing, so that what is left is the system.
+are {rounds} rounds, each in a process of its own, in turn with those of all other systems, in another order each time;
+fewer where a round takes long, and then the figure says so. What would take more than {limit} s is left out. Every
+system gets two threads or two processes, where it can have them; bodies do next to nothing, so that what is left is the
+system.
 
 ![The same as a picture](benchmarks.png)
 
