@@ -79,8 +79,9 @@ def wait_for_input(wanted: type[T], message: str = "") -> T:
 
 def question(wanted: type[object]) -> dict[str, object]:
     """What is asked for, as plain data: its name for people, its JSON schema, and the type itself for the check."""
-    import cloudpickle
     from pydantic import TypeAdapter
+
+    from dataflow.pickles import dumps
 
     try:
         schema: object = TypeAdapter(wanted).json_schema()
@@ -89,7 +90,7 @@ def question(wanted: type[object]) -> dict[str, object]:
     return {
         "name": type_name(wanted),
         "schema": schema,
-        "type": base64.b64encode(cloudpickle.dumps(wanted)).decode(),
+        "type": base64.b64encode(dumps(wanted)).decode(),
     }
 
 

@@ -141,10 +141,11 @@ def _in_child(
     import cloudpickle
 
     from dataflow import isolation
+    from dataflow.pickles import dumps
 
     definition: Definition = unit.definition
     try:
-        payload = cloudpickle.dumps(partial(_child_main, definition.fn, args, dict(kwargs), ctx, prints))
+        payload = dumps(partial(_child_main, definition.fn, args, dict(kwargs), ctx, prints))
     except Exception as error:
         return Raised(error, dict(describe(error)))
 
@@ -191,7 +192,7 @@ def _child_main(
     send: Callable[[bytes], None],
 ) -> bytes:
     """The other side: runs in the child and says how it went."""
-    import cloudpickle
+    from dataflow.pickles import dumps
 
     def sink(moment: float, level: int, logger: str, message: str) -> None:
         send(pickle.dumps((moment, level, logger, message)))
@@ -201,16 +202,16 @@ def _child_main(
     try:
         with capture.capturing(sink, prints=prints):
             value = awaited(fn(*args, **kwargs))
-        return bytes(cloudpickle.dumps(("value", value)))
+        return dumps(("value", value))
     except BaseException as error:
         failure = describe(error)
         try:
-            pickled = cloudpickle.dumps(error)
+            pickled = dumps(error)
         except Exception:  # said in `_in_child`
             pickled = b""
         if isinstance(error, Signal):
             failure["message"] = error.message
-        return bytes(cloudpickle.dumps(("raised", (pickled, failure))))
+        return dumps(("raised", (pickled, failure)))
     finally:
         current_context.reset(token)
         capture.uninstall()

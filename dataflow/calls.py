@@ -197,9 +197,9 @@ class BundleCall:
         return self.key
 
     def __reduce__(self) -> tuple[object, ...]:
-        import cloudpickle
+        from dataflow.pickles import dumps
 
-        return Sealed, (self.run, self.key, cloudpickle.dumps(self.calls))
+        return Sealed, (self.run, self.key, dumps(self.calls))
 
 
 class Sealed(NamedTuple):

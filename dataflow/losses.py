@@ -26,10 +26,10 @@ def reason(lost: Mapping[str, BaseException]) -> str:
 
 def portable(made: object) -> bytes:
     """An object pickled; raises `NotPortable` with the task's name, and the variable that cannot be sent."""
-    import cloudpickle
+    from dataflow.pickles import dumps
 
     try:
-        return bytes(cloudpickle.dumps(made))
+        return dumps(made)
     except Exception as error:
         name = getattr(made, "name", None) or str(getattr(made, "key", "")).rpartition("-")[0].rpartition("-")[0]
         function = getattr(made, "fn", None)

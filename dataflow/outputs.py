@@ -21,14 +21,10 @@ class OutputRef(NamedTuple):
 
 def stored_graph(graph: Graph) -> bytes | None:
     """The graph pickled, so that the run can be taken up by another process; None where it cannot be."""
-    import cloudpickle
+    from dataflow.pickles import dumps
 
     try:
-        return bytes(
-            cloudpickle.dumps(
-                Graph(flow=graph.flow, nodes=graph.nodes, outputs=graph.outputs, parameters=graph.parameters)
-            )
-        )
+        return dumps(Graph(flow=graph.flow, nodes=graph.nodes, outputs=graph.outputs, parameters=graph.parameters))
     except Exception:
         # A constant that cannot be pickled: the run goes on here, and cannot be taken up in another process; resume
         # says so.
@@ -37,10 +33,10 @@ def stored_graph(graph: Graph) -> bytes | None:
 
 def stored_arguments(graph: Graph) -> bytes | None:
     """The values of the flow's parameters, so that its code can build the graph again; None where that cannot be."""
-    import cloudpickle
+    from dataflow.pickles import dumps
 
     try:
-        return bytes(cloudpickle.dumps(dict(graph.parameters)))
+        return dumps(dict(graph.parameters))
     except Exception:  # a lock among them, say: then the graph as it is stored counts, or resume says what is missing
         return None
 
@@ -56,12 +52,12 @@ def by_path(outputs: object) -> object:
 
 def stored_outputs(graph: Graph) -> dict[str, object] | None:
     """What the flow returned as JSON around a pickle, for it may hold any value; None where one cannot be pickled."""
-    import cloudpickle
+    from dataflow.pickles import dumps
 
     if is_list_of(graph.outputs, Node) and not any(node.mapped for node in graph.outputs):
         return {"paths": [node.path for node in graph.outputs]}
     try:
-        return {"pickle": base64.b64encode(cloudpickle.dumps(by_path(graph.outputs))).decode()}
+        return {"pickle": base64.b64encode(dumps(by_path(graph.outputs))).decode()}
     except Exception:
         # A constant such as a lock: this process still has it, and run.result() says so elsewhere.
         return None

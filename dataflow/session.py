@@ -205,23 +205,23 @@ class Session:
 
     def pack(self, graph: Graph) -> Packed:
         """A graph that this worker built, as bytes for the driver; its definitions travel once from each worker."""
-        import cloudpickle
+        from dataflow.pickles import Pickler, dumps
 
         def name(found: object) -> str | None:
             if not isinstance(found, Definition):
                 return None
             if id(found) not in self._named:
                 token = f"{self.worker}:{len(self._named)}"
-                self._unsent[token] = cloudpickle.dumps(found)
+                self._unsent[token] = dumps(found)
                 self._named[id(found)] = token, found
             return self._named[id(found)][0]
 
-        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        class Naming(Pickler):
             def persistent_id(self, found: object) -> str | None:
                 return name(found)
 
         buffer = io.BytesIO()
-        Pickler(buffer).dump(graph)
+        Naming(buffer).dump(graph)
         definitions, self._unsent = self._unsent, {}
         return Packed(buffer.getvalue(), definitions)
 
